@@ -1,0 +1,19 @@
+"""A language model that writes: `open_generator` gives one from models.toml, local or behind a URL; both stream and both really stop."""
+
+from demo.generate.local import LocalGenerator
+from demo.generate.remote import RemoteGenerator
+from demo.generate.types import Ended, GenerationError, Generator, GeneratorDied
+from demo.hub import gguf_of
+from demo.settings import Settings
+
+__all__ = ["Ended", "GenerationError", "Generator", "GeneratorDied", "open_generator"]
+
+
+def open_generator(settings: Settings, gpu: str = "auto") -> Generator | None:
+    """The generator that the settings name, or None for "none". Raises HubError when its file is not on disk; starts no process yet."""
+    if settings.generator == "none":
+        return None
+    model = settings.model(settings.generator, "generator")
+    if model.url:
+        return RemoteGenerator(model)
+    return LocalGenerator(model, gguf_of(model, settings), gpu)

@@ -1,0 +1,47 @@
+"""What every generator offers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol, TypedDict
+
+from index_builder.vocabulary import MajlisError
+
+
+class Message(TypedDict):
+    role: str  # "system", "user" or "assistant"
+    content: str
+
+
+class GenerationError(MajlisError):
+    """The model could not answer; what the message says can be put right."""
+
+
+class GeneratorDied(GenerationError):
+    """The model's process ended by itself. It is started again for the next question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last item of a stream."""
+
+    reason: str  # "stop" (the model was done), "length" (the limit was reached), "stopped" (by the user)
+    prompt_tokens: int
+    tokens: int
+
+
+class Generator(Protocol):
+    name: str
+    context: int  # tokens; known once the model is loaded
+
+    def start(self) -> None:
+        """Load the model if it is not loaded. Raises GenerationError."""
+        ...
+
+    def count_tokens(self, text: str) -> int: ...
+
+    def stream(self, messages: Sequence[Message], max_tokens: int, cancel: Event) -> Iterator[str | Ended]:
+        """Pieces of text, whole grapheme clusters, then one Ended. Setting `cancel` ends it within 200 ms. Raises GenerationError."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,139 @@
+"""Models on disk and on the Hugging Face Hub. The only file that may touch the network, and only inside `fetch`."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from demo.settings import ROOT, Model, ModelFile, Settings
+from index_builder.store import file_sha256
+from index_builder.vocabulary import MajlisError
+
+HOSTS = ("huggingface.co", "cdn-lfs.huggingface.co", "cas-bridge.xethub.hf.co")  # for the README and `doctor`: what a download may contact
+_RECORD = "verified.json"  # per model: {path: sha256} of files that were checked; a file enters it only when it is whole
+
+
+class HubError(MajlisError):
+    """A model that is not there, not whole, or could not be fetched."""
+
+
+def folder_of(model: Model, settings: Settings) -> Path:
+    """Where the files of a model lie, or would lie after a fetch."""
+    if model.folder:
+        return Path(model.folder) if Path(model.folder).is_absolute() else ROOT / model.folder
+    return settings.cache / model.name
+
+
+def on_disk(model: Model, settings: Settings) -> bool:
+    folder = folder_of(model, settings)
+    if model.folder:
+        return folder.exists()
+    return bool(model.files) and all((folder / file.path).is_file() and file.path in _read_record(folder) for file in model.files)
+
+
+def require(model: Model, settings: Settings) -> Path:
+    """The folder of a model that is on disk. Raises HubError with the command that fetches it."""
+    if not on_disk(model, settings):
+        if model.folder:
+            raise HubError(
+                f"{folder_of(model, settings)} is missing. It ships with Majlis: restore it from the repository (git checkout -- {model.folder})."
+            )
+        size = f", about {model.bytes / 1e9:.2f} GB" if model.bytes else ""
+        raise HubError(
+            f"The model {model.name} is not on this computer ({model.licence}{size}). Fetch it with: python -m demo models fetch {model.name}"
+        )
+    return folder_of(model, settings)
+
+
+def gguf_of(model: Model, settings: Settings) -> Path:
+    """The GGUF file of a local generator."""
+    folder = require(model, settings)
+    if folder.is_file():
+        return folder
+    found = sorted(folder.glob("*.gguf"))
+    if not found:
+        raise HubError(f"{folder} holds no .gguf file for the generator {model.name}.")
+    return found[0]
+
+
+def fetch(model: Model, settings: Settings, say: Callable[[str], None] = print, endpoint: str | None = None) -> Path:
+    """Download what is missing of a model, check it, and return its folder.
+
+    An interrupted download goes on where it stopped; a file takes its final name only when it is whole and its sha256 is
+    right. Raises HubError when offline, when the disk is too small, when the Hub does not answer, or when a hash is wrong.
+    """
+    if model.folder or not model.repo:
+        return require(model, settings)
+    if settings.offline:
+        raise HubError(f"Majlis was started with --offline, so {model.name} was not fetched. Start it without --offline to download.")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    folder = folder_of(model, settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = _read_record(folder)
+    missing = [file for file in model.files if not ((folder / file.path).is_file() and file.path in record)]
+    needed, free = sum(file.bytes for file in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise HubError(
+            f"{model.name} needs {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free. Free space, or set MAJLIS_MODELS to another disk."
+        )
+    incoming = folder / ".incoming"
+    for number, file in enumerate(missing, 1):
+        say(f"{model.name}: file {number} of {len(missing)}, {file.path}{f', about {file.bytes / 1e6:,.0f} MB' if file.bytes else ''}")
+        try:
+            # local_dir keeps the half-fetched part beside the target, so the same call goes on after a break
+            arrived = Path(hf_hub_download(model.repo, file.path, revision=model.revision, local_dir=incoming, endpoint=endpoint))
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise HubError(
+                f"{file.path} of {model.repo} could not be fetched ({error}). What arrived is kept; run the same command again to go on."
+            ) from error
+        record[file.path] = _checked(model, file, arrived)
+        target = folder / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        arrived.replace(target)
+        _write_record(folder, record)
+    shutil.rmtree(incoming, ignore_errors=True)
+    say(f"{model.name}: complete in {folder}")
+    return folder
+
+
+def verify(model: Model, settings: Settings) -> list[str]:
+    """What is wrong with the files of a model that is on disk; an empty list when nothing is."""
+    folder = folder_of(model, settings)
+    if model.folder:
+        return [] if folder.exists() else [f"{folder} is missing"]
+    record = _read_record(folder)
+    problems = []
+    for file in model.files:
+        expected = file.sha256 or record.get(file.path, "")
+        if not (folder / file.path).is_file():
+            problems.append(f"{file.path} is missing")
+        elif file_sha256(folder / file.path) != expected:
+            problems.append(f"{file.path} is not the file that was fetched (sha256 differs)")
+    return problems
+
+
+def _checked(model: Model, file: ModelFile, arrived: Path) -> str:
+    found = file_sha256(arrived)
+    if file.sha256 and found != file.sha256:
+        arrived.unlink()
+        raise HubError(
+            f"{file.path} of {model.repo} has sha256 {found}, models.toml says {file.sha256}. The file was discarded. "
+            "If its makers published a new version on purpose, put its hash into models.toml."
+        )
+    return found
+
+
+def _read_record(folder: Path) -> dict[str, str]:
+    path = folder / _RECORD
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise HubError(f"{path} cannot be read ({error}). Delete it and fetch the model again; whole files are recognised.") from error
+
+
+def _write_record(folder: Path, record: dict[str, str]) -> None:
+    partial = folder / f"{_RECORD}.partial"
+    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    partial.replace(folder / _RECORD)

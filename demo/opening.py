@@ -1,0 +1,52 @@
+"""An engine that opens in the background, so that the page is there before the models are."""
+
+import threading
+from collections.abc import Iterator
+
+from demo.engine import Engine, Question, open_engine
+from demo.events import Event, Failed
+from demo.settings import Settings
+from index_builder.vocabulary import MajlisError
+
+
+class OpeningEngine:
+    """Asks wait until the engine is open; if it could not be opened, every ask says why."""
+
+    def __init__(self, settings: Settings, gpu: str = "auto"):
+        self._settings, self._gpu = settings, gpu
+        self._engine: Engine | None = None
+        self._problem: MajlisError | None = None
+        self._thread = threading.Thread(target=self._open, name="open-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Known before the engine is open."""
+        return ("verbatim",) if self._settings.generator == "none" else ("verbatim", "generate")
+
+    @property
+    def model_command(self) -> str:
+        """The command that gets a model that writes; empty when there is one."""
+        return "" if len(self.modes) > 1 else "python -m demo models"
+
+    def wait(self) -> Engine:
+        """The open engine. Raises what kept it from opening."""
+        self._thread.join()
+        if self._problem:
+            raise self._problem
+        assert self._engine is not None
+        return self._engine
+
+    def ask(self, question: Question, cancel: threading.Event | None = None) -> Iterator[Event]:
+        try:
+            engine = self.wait()
+        except MajlisError as error:
+            yield Failed("failed", {"detail": str(error)})
+            return
+        yield from engine.ask(question, cancel)
+
+    def _open(self) -> None:
+        try:
+            self._engine = open_engine(self._settings, self._gpu)
+        except MajlisError as error:
+            self._problem = error

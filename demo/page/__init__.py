@@ -1,0 +1,248 @@
+"""The page, and the only place that knows Gradio. Composition only: events come from the engine, HTML from render.py."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from demo.engine import LONGEST_QUESTION, Question
+from demo.events import Event
+from demo.languages import LANGUAGE, REGIONS, preferred_language, strings
+from demo.page import render
+from demo.page.private import WithoutForeignAddresses
+from demo.page.turn import Turn, after
+from index_builder.vocabulary import LANGUAGES
+
+HERE = Path(__file__).resolve().parent
+FONTS = HERE.parent.parent / "assets" / "fonts"
+_KEPT_TURNS = 20
+_REDRAW_S = 0.05  # a page redrawn more often than this gains nothing a reader could see
+# where a place narrows the search: the locale whose country counts
+_LOCALE_OF_REGION = {
+    "gulf": "ar-QA",
+    "assam": "as-IN",
+    "bangladesh": "bn-BD",
+    "west_bengal": "bn-IN",
+    "north_india": "hi-IN",
+    "nepal": "ne-NP",
+    "turkiye": "tr-TR",
+}
+_DIRECT = "(lang) => { document.documentElement.lang = lang; document.documentElement.dir = lang === 'ar' ? 'rtl' : 'ltr'; }"
+
+
+class Answers(Protocol):
+    """What the page needs of an engine; a test passes a small one."""
+
+    def ask(self, question: Question, cancel: threading.Event | None = None) -> Iterator[Event]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    blocks: gr.Blocks
+    launch_options: dict[str, Any]
+
+    def launch(self, **options: Any) -> Any:
+        return self.blocks.launch(**self.launch_options, **options)
+
+
+def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_command: str = "") -> Page:
+    """The whole page around one engine. `modes` are the answer modes offered; `model_command` is shown when no model writes."""
+    running: dict[str, threading.Event] = {}  # session -> what stops its answer
+
+    def answer(text: str, turns: list[Turn], page_lang: str, region: str, mode: str, lang: str, request: gr.Request) -> Iterator[tuple]:
+        cancel = threading.Event()
+        if before := running.get(request.session_hash):
+            before.set()  # a new question ends the answer to the last one
+        running[request.session_hash] = cancel
+        prior = turns[-1].lang if turns else ""
+        if lang and turns:
+            turns = turns[:-1]  # a corrected language answers the same question again, in its place
+        turns = turns[-_KEPT_TURNS + 1 :]
+        turn = Turn(text, page_lang)
+        drawn = 0.0
+        yield shown([*turns, turn], page_lang, busy=True)
+        try:
+            question = Question(text, lang, _LOCALE_OF_REGION.get(region, ""), mode if mode in modes else "", page_lang, prior)
+            for event in engine.ask(question, cancel):
+                turn = after(turn, event)
+                if not turn.over and time.monotonic() - drawn > _REDRAW_S:
+                    drawn = time.monotonic()
+                    yield shown([*turns, turn], page_lang, busy=True)
+        finally:
+            if running.get(request.session_hash) is cancel:
+                del running[request.session_hash]
+        yield shown([*turns, turn], page_lang, busy=False)
+
+    def shown(turns: list[Turn], page_lang: str, busy: bool) -> tuple:
+        last = turns[-1] if turns else None
+        detected = last.lang if last and last.detected else None
+        return (
+            turns, render.conversation(turns, page_lang), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
+            gr.update(visible=bool(detected), value=detected), gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=not turns),
+        )  # fmt: skip
+
+    def ask(text: str, turns: list[Turn], page_lang: str, region: str, mode: str, request: gr.Request) -> Iterator[tuple]:
+        for update in answer(text or "", turns, page_lang, region, mode, "", request):
+            yield *update, ""
+
+    def correct(lang: str, turns: list[Turn], page_lang: str, region: str, mode: str, request: gr.Request) -> Iterator[tuple]:
+        if turns:
+            yield from answer(turns[-1].question, turns, page_lang, region, mode, lang, request)
+
+    def stop(request: gr.Request) -> None:
+        if cancel := running.get(request.session_hash):
+            cancel.set()
+
+    def first_language(stored: dict, request: gr.Request) -> str:
+        chosen = (stored or {}).get("page_lang", "")
+        return chosen if chosen in LANGUAGES else preferred_language(request.headers.get("accept-language", ""))
+
+    def speak(page_lang: str, turns: list[Turn], stored: dict) -> tuple:
+        """Every word of the interface in `page_lang`."""
+        words = strings(page_lang)
+        last = turns[-1] if turns else None
+        return (
+            {**(stored or {}), "page_lang": page_lang},
+            render.header(page_lang), render.conversation(turns, page_lang), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
+            render.footer(page_lang, model_command),
+            gr.update(label=words["ask_label"], placeholder=words["ask_placeholder"], rtl=LANGUAGE[page_lang].direction == "rtl"),
+            gr.update(value=words["ask"]), gr.update(value=words["stop"]), gr.update(value=words["new_conversation"]),
+            gr.update(label=words["interface_language"]), gr.update(label=words["place"], choices=_places(page_lang)),
+            gr.update(label=words["answer_mode"], choices=_modes(page_lang)), gr.update(label=words["correct_it"]),
+            *(gr.update(value=example) for example in words["example_questions"]),
+        )  # fmt: skip
+
+    def _modes(page_lang: str) -> list[tuple[str, str]]:
+        return [(strings(page_lang)[f"mode_{mode}"], mode) for mode in modes]
+
+    def forget(page_lang: str) -> tuple:
+        return shown([], page_lang, busy=False)
+
+    words = strings("en")
+    with gr.Blocks(title="Majlis", analytics_enabled=False, fill_width=True) as blocks:
+        turns = gr.State([])
+        stored = gr.BrowserState(
+            {}, storage_key="majlis", secret="majlis-page-settings"
+        )  # a fixed secret: nothing secret is kept, and a random one would forget at each start
+        with gr.Row(elem_classes="m-top", equal_height=True):
+            head = _html(render.header("en"), scale=3)
+            page_lang = gr.Dropdown(
+                [(LANGUAGE[code].endonym, code) for code in LANGUAGES],
+                value="en",
+                label=words["interface_language"],
+                elem_id="page-lang",
+                filterable=False,
+                scale=1,
+                min_width=150,
+            )
+            place = gr.Dropdown(_places("en"), value="", label=words["place"], elem_id="place", filterable=False, scale=1, min_width=150)
+        with gr.Row(elem_classes="m-main"):
+            with gr.Column(scale=6, min_width=320, elem_classes="m-left"):
+                chat = _html(render.conversation([], "en"), elem_id="conversation")
+                with gr.Row(elem_id="examples", elem_classes="m-examples") as examples:
+                    example_buttons = [
+                        gr.Button(text, size="sm", variant="secondary", elem_classes="m-example") for text in words["example_questions"]
+                    ]
+                with gr.Row(elem_classes="m-ask", equal_height=True):
+                    box = gr.Textbox(
+                        label=words["ask_label"],
+                        placeholder=words["ask_placeholder"],
+                        lines=1,
+                        max_lines=5,
+                        max_length=LONGEST_QUESTION * 10,
+                        autofocus=True,
+                        elem_id="question",
+                        scale=8,
+                    )
+                    ask_button = gr.Button(words["ask"], variant="primary", elem_id="ask", scale=1, min_width=96)
+                    stop_button = gr.Button(words["stop"], variant="stop", elem_id="stop", visible=False, scale=1, min_width=96)
+                with gr.Row(elem_classes="m-under"):
+                    mode = gr.Radio(
+                        _modes("en"), value=modes[-1], label=words["answer_mode"], elem_id="mode", visible=len(modes) > 1, scale=3
+                    )
+                    new_button = gr.Button(words["new_conversation"], size="sm", variant="secondary", elem_id="new", scale=0, min_width=180)
+                foot = _html(render.footer("en", model_command))
+            with gr.Column(scale=5, min_width=320, elem_classes="m-right"):
+                panel = _html(render.language_panel(None, "en"), elem_id="language")
+                correction = gr.Radio(
+                    [(LANGUAGE[code].endonym, code) for code in LANGUAGES],
+                    label=words["correct_it"],
+                    visible=False,
+                    elem_id="correction",
+                    elem_classes="m-correction",
+                )
+                cards = _html(render.evidence_panel([], "en"), elem_id="evidence")
+
+        view = [turns, chat, panel, cards, correction, ask_button, stop_button, examples]
+        interface = [
+            stored,
+            head,
+            chat,
+            panel,
+            cards,
+            foot,
+            box,
+            ask_button,
+            stop_button,
+            new_button,
+            page_lang,
+            place,
+            mode,
+            correction,
+            *example_buttons,
+        ]
+        # The event keeps no queue position of its own: the model's process does the queueing, and quotes take milliseconds.
+        options: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 16}
+        gr.on([box.submit, ask_button.click], ask, [box, turns, page_lang, place, mode], [*view, box], **options)
+        for button in example_buttons:
+            button.click(ask, [button, turns, page_lang, place, mode], [*view, box], **options)
+        correction.input(correct, [correction, turns, page_lang, place, mode], view, **options)
+        stop_button.click(stop, None, None, queue=False, show_progress="hidden")
+        new_button.click(forget, page_lang, view, show_progress="hidden")
+        page_lang.change(speak, [page_lang, turns, stored], interface, show_progress="hidden")
+        page_lang.change(None, page_lang, None, js=_DIRECT)
+        blocks.load(first_language, stored, page_lang, show_progress="hidden")
+        blocks.unload(stop)  # a reader who goes away must not keep the model busy
+
+    launch_options = {
+        "share": False, "ssr_mode": False, "enable_monitoring": False, "run_history": False, "footer_links": [], "show_error": False, "quiet": True,
+        "theme": _theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"), "strict_cors": True,
+        "app_kwargs": {"routes": [Mount("/fonts", StaticFiles(directory=FONTS))], "middleware": [Middleware(WithoutForeignAddresses)], "docs_url": None, "redoc_url": None},
+    }  # fmt: skip
+    return Page(blocks, launch_options)
+
+
+def _html(value: str, **options: Any) -> gr.HTML:
+    # The default script reports every click to the server; ours are links and need none.
+    return gr.HTML(value, js_on_load=None, apply_default_css=False, **options)
+
+
+def _places(page_lang: str) -> list[tuple[str, str]]:
+    words = strings(page_lang)
+    return [(words["place_any"], ""), *((words["regions"][region], region) for region in REGIONS)]
+
+
+def _theme() -> gr.themes.Base:
+    # Names of fonts that are bundled or already on the machine: Gradio's own choice would be asked of a font host.
+    fonts = ("system-ui", "Majlis Arabic", "Majlis Bengali", "Majlis Devanagari", "sans-serif")
+    theme = gr.themes.Soft(
+        primary_hue="teal",
+        secondary_hue="amber",
+        neutral_hue="stone",
+        radius_size="md",
+        font=fonts,
+        font_mono=("ui-monospace", "monospace"),
+    )
+    return theme.set(
+        body_background_fill="*neutral_50", body_background_fill_dark="*neutral_950",
+        block_title_background_fill="none", block_title_background_fill_dark="none", block_title_text_color="*neutral_600", block_title_text_color_dark="*neutral_400",
+        block_title_padding="0", block_label_background_fill="none", body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_400",
+        button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800", button_primary_background_fill_dark="*primary_600",
+    )  # fmt: skip

@@ -1,0 +1,197 @@
+"""Turns -> HTML. Pure; every piece of text that is not ours is escaped here and nowhere else."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import regex
+
+from demo.events import Detection
+from demo.languages import LANGUAGE, direction, endonym, number, region_of, strings
+from demo.page.turn import Turn
+from index_builder.vocabulary import Evidence
+
+_MARK = regex.compile(r"\s?\[(\p{Nd}{1,3})\]")
+
+
+def conversation(turns: Sequence[Turn], page_lang: str) -> str:
+    """Questions and answers, oldest first. Each text keeps its own direction and font, whatever the page's is."""
+    words = strings(page_lang)
+    if not turns:
+        return f'<div class="m-empty" {_page(page_lang)}><p>{escape(words["private_note"])}</p></div>'
+    parts = [_turn(i, turn, words) for i, turn in enumerate(turns, 1)]
+    return f'<div class="m-chat" {_page(page_lang)} role="log" aria-live="polite" aria-label="{escape(words["conversation"])}">{"".join(parts)}</div>'
+
+
+def _turn(position: int, turn: Turn, page_words: Mapping[str, Any]) -> str:
+    question = (
+        f'<div class="m-question"><span class="m-who">{escape(page_words["you"])}</span><div dir="auto">{_lines(turn.question)}</div></div>'
+    )
+    words = strings(turn.lang)
+    notes = []
+    if turn.failed:
+        message = words[turn.failed.key].format(**{key: _localised(value, turn.lang) for key, value in turn.failed.values.items()})
+        return f'{question}<div class="m-answer m-failed" role="alert">{_text(escape(message), turn.lang)}</div>'
+    if turn.done:
+        for key, value in turn.done.notices:
+            notes.append(words[key].format(language=endonym(value), count=_localised(value, turn.lang)))
+        if turn.done.stopped:
+            notes.append(words["stopped"])
+    if turn.detected and turn.detected.detection.romanised and turn.detected.detection.lang == turn.lang:
+        notes.append(words["romanised_note"].format(language=endonym(turn.lang)))
+    answer_lang = turn.done.answer_lang if turn.done else turn.lang
+    shown = {item.n for item in turn.retrieved.evidence} if turn.retrieved else set()
+    body = _cited(turn.text, position, shown, words) if turn.text else f'<span class="m-wait">{escape(words["thinking"])}</span>'
+    waiting = "" if turn.over else '<span class="m-caret" aria-hidden="true"></span>'
+    foot = "".join(f'<p class="m-note" lang="{turn.lang}" dir="{direction(turn.lang)}">{escape(note)}</p>' for note in notes)
+    return f'{question}<div class="m-answer">{_text(body + waiting, answer_lang)}{foot}{_timeline(turn, page_words)}</div>'
+
+
+def _cited(text: str, position: int, shown: set[int], words: Mapping[str, Any]) -> str:
+    """Escaped text whose citation marks are links to their cards; consecutive marks of one source become one link at the end."""
+    parts, last = [], 0
+    matches = list(_MARK.finditer(text))
+    for i, match in enumerate(matches):
+        n = int(match.group(1))
+        between = text[match.end() : matches[i + 1].start()] if i + 1 < len(matches) else ""
+        parts.append(escape(text[last : match.start()]))
+        last = match.end()
+        if n not in shown:
+            continue
+        if i + 1 < len(matches) and int(matches[i + 1].group(1)) == n and between.strip() and len(text) > match.end():
+            continue
+        label = escape(words["citation"].format(n=n))
+        parts.append(f'<a class="m-cite" href="#e{position}-{n}" aria-label="{label}" title="{label}">{n}</a>')
+    parts.append(escape(text[last:]))
+    return "".join(parts).replace("\n", "<br>")
+
+
+def _timeline(turn: Turn, words: Mapping[str, Any]) -> str:
+    if not turn.done:
+        return ""
+    lang = next((code for code in LANGUAGE if strings(code) is words), "en")
+    took = {
+        name: number(f"{turn.done.timings_ms[name]:.0f}" if turn.done.timings_ms[name] >= 10 else f"{turn.done.timings_ms[name]:.1f}", lang)
+        for name in ("detect", "retrieve", "generate")
+    }
+    return f'<p class="m-time">{escape(words["timeline"].format(**took))}</p>'
+
+
+def language_panel(turn: Turn | None, page_lang: str) -> str:
+    """Which language was detected: endonym, script, certainty, runner-up, why."""
+    words = strings(page_lang)
+    heading = f"<h2>{escape(words['language_heading'])}</h2>"
+    if not turn or not turn.detected:
+        return f'<section class="m-panel" {_page(page_lang)}>{heading}<p class="m-quiet">{escape(words["language_empty"])}</p></section>'
+    found = turn.detected.detection
+    if found.lang == "und":
+        return f'<section class="m-panel" {_page(page_lang)}>{heading}<p class="m-detected"><strong>{escape(words["not_sure"])}</strong></p></section>'
+    percent = f"{found.confidence * 100:.0f}"
+    script = words["scripts"].get(found.script, found.script)
+    details = [script + (f" ({words['romanised']})" if found.romanised and found.script == "Latn" and script != words["romanised"] else "")]
+    details.append(f"{words['confidence']} {number(percent, page_lang)}%")
+    if runner := _runner_up(found):
+        details.append(f"{words['runner_up']} {endonym(runner[0])} {number(f'{runner[1] * 100:.0f}', page_lang)}%")
+    why = f'<p class="m-quiet" dir="ltr" lang="en">{escape(found.why)}</p>' if found.why else ""
+    meter = f'<span class="m-meter" aria-hidden="true"><span style="inline-size:{percent}%"></span></span>'
+    name = f'<strong lang="{escape(found.lang)}">{escape(endonym(found.lang))}</strong>'
+    separated = '<span class="m-dot" aria-hidden="true"> · </span>'.join(f"<bdi>{escape(detail)}</bdi>" for detail in details)
+    return f'<section class="m-panel" {_page(page_lang)}>{heading}<p class="m-detected">{name}{meter}</p><p class="m-quiet">{separated}</p>{why}</section>'
+
+
+def _runner_up(found: Detection) -> tuple[str, float] | None:
+    second = next(((lang, p) for lang, p in found.ranking if lang != found.lang), None)
+    return second if second and second[1] >= 0.005 else None
+
+
+def evidence_panel(turns: Sequence[Turn], page_lang: str) -> str:
+    """Cards of the last turn, and those of earlier turns folded away, so that an old citation still leads to its card."""
+    words = strings(page_lang)
+    heading = f"<h2>{escape(words['evidence_heading'])}</h2>"
+    if not turns or not turns[-1].retrieved:
+        body = f'<p class="m-quiet">{escape(words["evidence_empty"])}</p>'
+    else:
+        weak = f'<p class="m-weak" role="status">{escape(words["low_relevance"])}</p>' if turns[-1].retrieved.weak else ""
+        body = weak + _cards(len(turns), turns[-1], page_lang)
+    earlier = "".join(
+        f'<details class="m-earlier"><summary dir="auto">{escape(turn.question)}</summary>{_cards(position, turn, page_lang)}</details>'
+        for position, turn in reversed(list(enumerate(turns[:-1], 1)))
+        if turn.retrieved
+    )
+    return f'<section class="m-panel m-evidence" {_page(page_lang)}>{heading}{body}{earlier}</section>'
+
+
+def _cards(position: int, turn: Turn, page_lang: str) -> str:
+    cited = {citation.n for citation in turn.done.citations} if turn.done else set()
+    cards = "".join(_card(position, item, item.n in cited, page_lang) for item in (turn.retrieved.evidence if turn.retrieved else ()))
+    return f'<ol class="m-cards">{cards}</ol>'
+
+
+def _card(position: int, item: Evidence, cited: bool, page_lang: str) -> str:
+    words = strings(page_lang)
+    entry, hit = item.hit.entry, item.hit
+    place = words["regions"].get(region_of(entry.locale, entry.region), "")
+    badges = [f'<span class="m-badge m-lang" lang="{escape(entry.lang)}">{escape(endonym(entry.lang))}</span>']
+    badges += [
+        f'<span class="m-badge">{escape(text)}</span>'
+        for text in (place, words["topics"].get(entry.topic, ""), words[f"kind_{entry.kind}"])
+        if text
+    ]
+    title = entry.question or entry.title
+    text = entry.text
+    marked = escape(text[: item.start]) + "<mark>" + escape(text[item.start : item.end]) + "</mark>" + escape(text[item.end :])
+    matched = words[f"matched_{hit.matched_by}"].format(language=endonym(hit.matched_query_lang))
+    by = f"{words['matched_by']}: {matched}"
+    shown_query = ""
+    if hit.matched_by == "query":
+        shown_query = f' <q dir="auto" lang="{escape(hit.matched_query_lang)}">{escape(hit.matched_query)}</q>'
+    scores = [
+        f"{words['similarity']} {_number(hit.dense, page_lang)}",
+        f"{words['words_found']} {number(f'{hit.coverage * 100:.0f}', page_lang)}%",
+    ]
+    if hit.lexical:
+        scores.append(f"{words['keyword_score']} {number(f'{hit.lexical:.1f}', page_lang)}")
+    source = words["written_for_majlis"] if entry.source == "written for Majlis" else entry.source
+    reliability = words["reliability_unreviewed"] if entry.reliability == "unreviewed" else entry.reliability
+    foot = " · ".join(f"<bdi>{escape(part)}</bdi>" for part in (f"{words['source']}: {source}" if source else "", reliability) if part)
+    label = escape(words["evidence_card"].format(n=item.n))
+    return (
+        f'<li class="m-card{" m-cited" if cited else ""}" id="e{position}-{item.n}" aria-label="{label}" tabindex="-1">'
+        f'<div class="m-head"><span class="m-n" aria-hidden="true">{item.n}</span>{"".join(badges)}</div>'
+        f"{_text(escape(title), entry.lang, 'm-title') if title else ''}{_text(marked, entry.lang, 'm-body')}"
+        f'<p class="m-meta"><bdi>{escape(by)}</bdi>{shown_query}</p><p class="m-meta">{" · ".join(f"<bdi>{escape(score)}</bdi>" for score in scores)}</p>'
+        f"{f'<p class=m-meta>{foot}</p>' if foot else ''}</li>"
+    )
+
+
+def header(page_lang: str) -> str:
+    words = strings(page_lang)
+    return f'<header class="m-header" {_page(page_lang)}><h1>Majlis <span lang="ar" dir="rtl">مجلس</span></h1><p>{escape(words["tagline"])}</p></header>'
+
+
+def footer(page_lang: str, command: str) -> str:
+    """What answers are made of now, and the command that gets more; empty command: a model is loaded."""
+    words = strings(page_lang)
+    note = f"{escape(words['verbatim_note'])} <code dir=ltr>{escape(command)}</code>" if command else ""
+    return f'<footer class="m-footer" {_page(page_lang)}><p>{note}</p></footer>'
+
+
+def _text(inner: str, lang: str, css: str = "m-text") -> str:
+    return f'<div class="{css}" lang="{escape(lang)}" dir="{direction(lang)}">{inner}</div>'
+
+
+def _page(page_lang: str) -> str:
+    # Gradio wraps HTML in boxes of its own direction, so each piece states its own.
+    return f'lang="{page_lang}" dir="{direction(page_lang)}"'
+
+
+def _lines(text: str) -> str:
+    return escape(text).replace("\n", "<br>")
+
+
+def _number(value: float, lang: str) -> str:
+    return number(f"{value:.2f}", lang)
+
+
+def _localised(value: str, lang: str) -> str:
+    return number(value, lang) if value.isdigit() else value

@@ -1,0 +1,30 @@
+"""Question -> the evidence for an answer: search, prefer the reader's language and place, say how far the best of it answers."""
+
+from dataclasses import dataclass
+
+from index_builder.relevance import Relevance
+from index_builder.search import Index, Reader
+from index_builder.vocabulary import Evidence
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    evidence: tuple[Evidence, ...]
+    relevance: float
+    weak: bool
+
+
+def retrieve(index: Index, question: str, lang: str, relevance: Relevance, locale: str = "", native: str = "") -> Retrieval:
+    """The evidence for `question`, best first, numbered from 1.
+
+    `lang` is the reader's language and `locale` the reader's place, if known; both prefer and never exclude. `native` is a
+    romanised question in its own script: it is searched for in place of the text as typed.
+    """
+    asked = native or question
+    vector = index.encoder.encode([asked], "query")[0]
+    hits = index.search_vector(asked, vector, SHOWN, reader=Reader(lang, locale))
+    evidence = [Evidence(hit.rank, hit, *index.span(hit, vector)) for hit in hits]
+    best = relevance.of(hits[0]) if hits else 0.0
+    return Retrieval(tuple(evidence), best, best < relevance.threshold)

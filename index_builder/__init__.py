@@ -1,0 +1,1 @@
+"""The knowledge of Majlis, built offline: read, encode, store, search, evaluate, train."""

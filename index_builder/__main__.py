@@ -1,0 +1,217 @@
+"""python -m index_builder build | search | encode | check | evaluate | train-encoder"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from index_builder.encode import Encoder, open_encoder
+from index_builder.vocabulary import LANGUAGES, Hit, MajlisError
+
+ROOT = Path(__file__).resolve().parent.parent
+_BATCH = 1024
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except MajlisError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m index_builder", description="Build, search and measure the knowledge of Majlis.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=run)
+        return sub
+
+    def encoder_option(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--encoder",
+            type=Path,
+            default=ROOT / "assets/models/encoder",
+            help="a sentence-transformers folder (default: the bundled encoder)",
+        )
+        sub.add_argument("--query-prefix", default="", help='put before every question, "query: " for the E5 family')
+        sub.add_argument("--passage-prefix", default="", help='put before every passage, "passage: " for the E5 family')
+
+    build = command("build", _build, "Read a corpus and write an index folder.")
+    build.add_argument(
+        "--corpus", type=Path, nargs="+", required=True, metavar="PATH", help="files or folders: .jsonl .json .tsv .csv .md .txt"
+    )
+    build.add_argument("--out", type=Path, required=True, metavar="DIR")
+    build.add_argument("--resume", action="store_true", help="go on with an interrupted build")
+    build.add_argument("--skip-bad", action="store_true", help="report bad rows and leave them out instead of stopping")
+    build.add_argument("--lang", default="", choices=["", *LANGUAGES], help="language of text files")
+    build.add_argument(
+        "--question-weight", type=float, metavar="W", help="share of the native question in a QA pair's vector (default 0.5)"
+    )
+    build.add_argument("--views", metavar="LIST", help="what gets a vector of its own (default entry,question,sentence)")
+    encoder_option(build)
+
+    search = command("search", _search, "Search an index and say why each hit was found.")
+    search.add_argument("question")
+    search.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
+    search.add_argument("--k", type=int, default=10)
+    search.add_argument("--lang", action="append", default=[], choices=LANGUAGES, help="only entries in this language (may be repeated)")
+    search.add_argument("--locale", action="append", default=[], help='only entries of this locale, "bn-BD" (may be repeated)')
+    search.add_argument("--json", action="store_true")
+    encoder_option(search)
+
+    encode = command("encode", _encode, "Encode the lines of standard input to a .npy file of float32 unit rows.")
+    encode.add_argument("--kind", choices=("query", "passage"), required=True)
+    encode.add_argument("--out", type=Path, required=True, metavar="X.npy")
+    encoder_option(encode)
+
+    check = command("check", _check, "Check a corpus: schema, scripts, duplicates, lengths, evaluation files. Exits 1 on errors.")
+    check.add_argument("--corpus", type=Path, nargs="+", required=True, metavar="PATH")
+    check.add_argument("--evaluation", type=Path, metavar="DIR", help="folder of evaluation files whose qrels name rows of the corpus")
+    check.add_argument("--json", action="store_true")
+
+    evaluate = command("evaluate", _evaluate, "Measure retrieval on the evaluation files.")
+    evaluate.add_argument("suite", choices=("retrieval",))
+    evaluate.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
+    evaluate.add_argument("--data", type=Path, default=ROOT / "assets/evaluation", metavar="DIR")
+    evaluate.add_argument("--split", choices=("dev", "test"), default="dev")
+    evaluate.add_argument("--json", action="store_true")
+    encoder_option(evaluate)
+
+    train = command("train-encoder", _train_encoder, "Train the bundled static encoder.")
+    train.add_argument("--config", type=Path, default=ROOT / "index_builder/train/encoder.toml")
+    train.add_argument("--data", type=Path, required=True, help="folder with parallel/, qa/, romanised/ and dev/")
+    train.add_argument("--out", type=Path, required=True, metavar="DIR")
+    train.add_argument("--work", type=Path, default=Path("runs/encoder"), help="checkpoints; the same command goes on from the last one")
+    return parser
+
+
+def _open(options: argparse.Namespace) -> Encoder:
+    return open_encoder(options.encoder, query_prefix=options.query_prefix, passage_prefix=options.passage_prefix)
+
+
+def _build(options: argparse.Namespace) -> int:
+    from index_builder.read import read_corpus
+    from index_builder.store import VIEW_KINDS, BuildSettings, build_index
+
+    settings = BuildSettings()
+    if options.question_weight is not None:
+        if not 0 <= options.question_weight <= 1:
+            raise MajlisError(f"--question-weight is {options.question_weight}, expected a share between 0 and 1.")
+        settings = replace(settings, question_weight=options.question_weight)
+    if options.views:
+        views = tuple(options.views.split(","))
+        if "entry" not in views or set(views) - set(VIEW_KINDS):
+            raise MajlisError(f"--views is {options.views!r}, expected 'entry' and any of {', '.join(VIEW_KINDS)}.")
+        settings = replace(settings, views=views)
+    say = lambda text: print(text, file=sys.stderr)
+    entries = read_corpus(options.corpus, skip_bad=options.skip_bad, say=say, lang=options.lang)
+    manifest = build_index(entries, _open(options), options.out, settings, resume=options.resume, say=say)
+    size = sum(file["bytes"] for file in manifest["files"].values())
+    print(f"{options.out}: {manifest['entries']:,} entries {manifest['entries_by_language']}, {size / 1e6:.1f} MB")
+    return 0
+
+
+def hit_as_json(hit: Hit) -> dict:
+    entry = hit.entry
+    return {
+        "rank": hit.rank, "entry_id": entry.entry_id, "kind": entry.kind, "lang": entry.lang, "locale": entry.locale, "topic": entry.topic,
+        "title": entry.title, "question": entry.question, "text": entry.text, "source": entry.source, "reliability": entry.reliability,
+        "scores": {"fused": round(hit.fused, 6), "dense": round(hit.dense, 4), "lexical": round(hit.lexical, 4), "coverage": round(hit.coverage, 4)},
+        "matched_by": {"kind": hit.matched_by, "query": hit.matched_query, "lang": hit.matched_query_lang},
+    }  # fmt: skip
+
+
+def _search(options: argparse.Namespace) -> int:
+    from index_builder.search import Index
+
+    if options.k < 1:
+        raise MajlisError(f"--k is {options.k}, expected 1 or more.")
+    if not options.question.strip():
+        raise MajlisError("The question is empty. Type what you want to find.")
+    index = Index(options.index, _open(options))
+    for hit in index.search(options.question, options.k, options.lang, options.locale):
+        if options.json:
+            print(json.dumps(hit_as_json(hit), ensure_ascii=False))
+        else:
+            by = f"{hit.matched_by}: {hit.matched_query}" if hit.matched_query else hit.matched_by
+            print(f"{hit.rank:2}. [{hit.entry.locale or hit.entry.lang} {hit.entry.topic}] {hit.entry.question or hit.entry.title}")
+            print(f"    {hit.entry.text}")
+            print(
+                f"    cosine {hit.dense:.3f}  BM25 {hit.lexical:.2f}  words found {hit.coverage:.0%}  matched by {by}  ({hit.entry.entry_id})"
+            )
+    return 0
+
+
+def _encode(options: argparse.Namespace) -> int:
+    """Constant memory: the rows are appended to a raw file, and the .npy header is put before them when their number is known."""
+    encoder = _open(options)
+    partial = options.out.with_suffix(".partial")
+    rows = 0
+    lines = (line.rstrip("\n") for line in sys.stdin)
+    try:
+        with partial.open("wb") as raw:
+            # the header's length does not depend on the number of rows as long as both fit in its padding
+            raw.write(_npy_header(0, encoder.dimension))
+            while batch := list(islice(lines, _BATCH)):
+                raw.write(encoder.encode(batch, options.kind).tobytes())
+                rows += len(batch)
+                if rows % (_BATCH * 100) == 0:
+                    print(f"{rows:,} lines", file=sys.stderr)
+            raw.seek(0)
+            raw.write(_npy_header(rows, encoder.dimension))
+    except UnicodeDecodeError as error:
+        partial.unlink()
+        raise MajlisError(
+            f"Standard input is not UTF-8 near line {rows + 1} (byte 0x{error.object[error.start]:02x}). Convert it first."
+        ) from error
+    partial.replace(options.out)
+    print(f"{options.out}: {rows:,} x {encoder.dimension} float32", file=sys.stderr)
+    return 0
+
+
+def _npy_header(rows: int, dimension: int) -> bytes:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dimension}), }}"
+    return np.lib.format.magic(1, 0) + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+
+
+def _check(options: argparse.Namespace) -> int:
+    from index_builder.check import check_corpus
+
+    report = check_corpus(options.corpus, options.evaluation)
+    print(json.dumps(report.as_json(), ensure_ascii=False) if options.json else report.as_table())
+    return 1 if report.errors else 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from index_builder.evaluate import evaluate_retrieval
+    from index_builder.search import Index
+
+    table = evaluate_retrieval(Index(options.index, _open(options)), options.data, options.split)
+    print(json.dumps(table.as_json(), ensure_ascii=False) if options.json else table.as_markdown())
+    return 0
+
+
+def _train_encoder(options: argparse.Namespace) -> int:
+    from index_builder.train.encoder import Config, save, train
+
+    config = Config.read(options.config)
+    model, tokenizer, figures, examples = train(config, options.data, options.work, say=lambda text: print(text, flush=True))
+    save(model, tokenizer, figures, examples, config, options.out)
+    print(f"{options.out}: {figures}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

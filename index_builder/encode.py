@@ -1,0 +1,126 @@
+"""Text -> unit vectors. A static model runs on numpy alone; any other sentence-transformers folder loads torch when it is first used."""
+
+import json
+import threading
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+
+from index_builder.vocabulary import MajlisError
+
+TextKind = Literal["query", "passage"]
+# What decides a vector. README and training records may change without making an index stale.
+_WEIGHTS = ("*.safetensors", "*.bin", "tokenizer.json", "*.model", "modules.json", "*_Pooling/config.json", "*_Dense/*", "config.json")
+
+
+class EncoderError(MajlisError):
+    """An encoder folder that cannot be used."""
+
+
+class Encoder(Protocol):
+    name: str
+    dimension: int
+    fingerprint: str  # changes whenever the vectors would
+    query_prefix: str
+    passage_prefix: str
+
+    def encode(self, texts: Sequence[str], kind: TextKind) -> np.ndarray:
+        """(len(texts), dimension) float32, rows of unit length; a text without a single known piece gives zeros."""
+        ...
+
+
+def open_encoder(folder: Path, name: str = "", query_prefix: str = "", passage_prefix: str = "") -> Encoder:
+    """The encoder in a sentence-transformers folder. Raises EncoderError for a folder that is missing, incomplete or altered."""
+    modules_file = folder / "modules.json"
+    if not modules_file.is_file():
+        raise EncoderError(
+            f"No encoder in {folder}: modules.json is missing. Expected a sentence-transformers folder; "
+            "restore assets/models/encoder from the repository, or fetch another with `python -m demo models fetch NAME`."
+        )
+    try:
+        kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules_file.read_text(encoding="utf-8"))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EncoderError(f"{modules_file} is not a sentence-transformers module list ({error}). Restore the file.") from error
+    opener = StaticEncoder if set(kinds) <= {"StaticEmbedding", "Normalize"} else TransformerEncoder
+    return opener(folder, name or folder.name, query_prefix, passage_prefix)
+
+
+class StaticEncoder:
+    """Mean of token vectors, normalised: sentence-transformers' StaticEmbedding + Normalize, without torch."""
+
+    def __init__(self, folder: Path, name: str, query_prefix: str = "", passage_prefix: str = ""):
+        self.name, self.query_prefix, self.passage_prefix = name, query_prefix, passage_prefix
+        try:
+            with safe_open(folder / "model.safetensors", framework="numpy") as weights:
+                self._table = weights.get_tensor("embedding.weight")
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except (OSError, SafetensorError, FileNotFoundError) as error:
+            raise EncoderError(
+                f"The encoder in {folder} cannot be read ({error}). Restore its files from the repository or fetch it again."
+            ) from error
+        except Exception as error:  # tokenizers raises a bare Exception for a broken or missing file
+            raise EncoderError(f"{folder / 'tokenizer.json'} cannot be read ({error}). Restore it from the repository.") from error
+        if len(self._table) < self._tokenizer.get_vocab_size():
+            raise EncoderError(
+                f"The encoder in {folder} has {len(self._table)} token vectors for a vocabulary of {self._tokenizer.get_vocab_size()}: "
+                "its files belong to different models. Restore the folder as a whole."
+            )
+        self.dimension = self._table.shape[1]
+        self.fingerprint = fingerprint(folder)
+
+    def encode(self, texts: Sequence[str], kind: TextKind) -> np.ndarray:
+        prefix = self.query_prefix if kind == "query" else self.passage_prefix
+        encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts], add_special_tokens=False)
+        vectors = np.zeros((len(encodings), self.dimension), dtype=np.float32)
+        filled = [row for row, encoding in enumerate(encodings) if encoding.ids]
+        if not filled:
+            return vectors
+        lengths = [len(encodings[row].ids) for row in filled]
+        flat = np.concatenate([encodings[row].ids for row in filled])
+        starts = np.concatenate(([0], np.cumsum(lengths[:-1]))).astype(np.intp)
+        vectors[filled] = np.add.reduceat(self._table[flat].astype(np.float32), starts, axis=0)
+        return normalised(vectors)
+
+
+class TransformerEncoder:
+    """Any other sentence-transformers model. Importing torch takes seconds and half a gigabyte, so it waits for the first text."""
+
+    def __init__(self, folder: Path, name: str, query_prefix: str = "", passage_prefix: str = ""):
+        self.name, self.query_prefix, self.passage_prefix = name, query_prefix, passage_prefix
+        self.fingerprint = fingerprint(folder)
+        self._lock = threading.Lock()
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            self._model = SentenceTransformer(str(folder), local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(
+                f"The encoder in {folder} cannot be loaded ({error}). Fetch it again with `python -m demo models fetch {name}`."
+            ) from error
+        self.dimension = self._model.get_embedding_dimension()
+
+    def encode(self, texts: Sequence[str], kind: TextKind) -> np.ndarray:
+        prefix = self.query_prefix if kind == "query" else self.passage_prefix
+        with self._lock:
+            vectors = self._model.encode([prefix + text for text in texts], normalize_embeddings=True, show_progress_bar=False)
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def normalised(vectors: np.ndarray) -> np.ndarray:
+    """Rows of unit length; a zero row stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over the names and contents of the files that decide a vector."""
+    digest = sha256()
+    for path in sorted({path for pattern in _WEIGHTS for path in folder.rglob(pattern) if path.is_file()}):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,261 @@
+"""Question -> hits: neighbours from the graph of each language, shared words, and words that sound alike across scripts, fused by score.
+
+Reciprocal rank fusion was tried first and lost (docs/decisions.md): a lexical list always has a first rank, even when all it
+shares with the question is a common word, and it can never hold an entry in another language.
+"""
+
+import math
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hnswlib
+import numpy as np
+
+from index_builder.encode import Encoder
+from index_builder.sound import skeletons
+from index_builder.store import VIEW_KINDS, IndexFolderError, load_entry, read_manifest, verify
+from index_builder.text import same_word, stem, words
+from index_builder.vocabulary import Entry, Hit, MatchedBy
+
+_EF_SEARCH = 96
+_DEPTH = 50  # how far each list is read
+# Tuned on the dev half of assets/evaluation; a cosine is worth 1.
+_WORDS_WEIGHT = 0.35  # of all the question's telling words found in an entry, as they are written or as they sound
+_OWN_LANGUAGE = 0.005  # decides only between equals
+_OWN_PLACE = 0.08
+_TELLING_IDF = 1.5  # a word that more than about one entry in five holds tells nothing
+_TELLING_SOUND_IDF = 3.0
+_MOST_TERMS = 12  # the rarest dozen is enough for any question
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """The best view of one entry."""
+
+    dense: float
+    view: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who asks: the language they read, and their locale ("bn-BD") where it is known."""
+
+    lang: str = ""
+    locale: str = ""
+
+    def is_near(self, locale: str) -> bool:
+        """The reader's own locale, or the reader's country in a language that is not theirs: English passages about Qatar for ar-QA.
+
+        Bangla of Kolkata is not near to Hindi of Delhi, though both are in India.
+        """
+        return bool(self.locale) and (locale == self.locale or locale == f"en-{self.locale[-2:]}")
+
+
+class Index:
+    """An opened index folder. Safe to search from several threads. Raises IndexFolderError when folder and encoder do not fit."""
+
+    def __init__(self, folder: Path, encoder: Encoder):
+        self.folder, self.encoder = folder, encoder
+        self.manifest: dict[str, Any] = read_manifest(folder)
+        _check_encoder(folder, self.manifest, encoder)
+        verify(folder, self.manifest)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(
+            f"{(folder / 'entries.sqlite').resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+        )
+        views = np.array(self._db.execute("SELECT row, kind, start, end FROM views ORDER BY view").fetchall(), dtype=np.int32).reshape(
+            -1, 4
+        )
+        self._view_row, self._view_kind, self._view_start, self._view_end = views.T.copy()
+        self._views_of_row = np.searchsorted(self._view_row, np.arange(self.manifest["entries"] + 1))
+        self._graphs: dict[str, hnswlib.Index] = {}
+        for lang, count in self.manifest["views_by_language"].items():
+            graph = hnswlib.Index(space="ip", dim=encoder.dimension)
+            graph.load_index(str(folder / f"graph.{lang}.hnsw"))
+            if graph.get_current_count() != count:
+                raise IndexFolderError(
+                    f"{folder}/graph.{lang}.hnsw holds {graph.get_current_count()} vectors, the manifest says {count}. Rebuild the index."
+                )
+            graph.set_ef(_EF_SEARCH)
+            graph.set_num_threads(1)
+            self._graphs[lang] = graph
+        rows = self._db.execute("SELECT lang, locale FROM entries ORDER BY row").fetchall()
+        self._lang_of_row, self._locale_of_row = [lang for lang, _ in rows], [locale for _, locale in rows]
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def __len__(self) -> int:
+        return self.manifest["entries"]
+
+    def entries(self) -> Iterable[Entry]:
+        with self._lock:
+            lines = self._db.execute("SELECT json FROM entries ORDER BY row").fetchall()
+        return (load_entry(line) for (line,) in lines)
+
+    def search(
+        self, question: str, k: int = 10, langs: Collection[str] = (), locales: Collection[str] = (), reader: Reader = Reader()
+    ) -> list[Hit]:
+        """The k best entries for `question`, best first. `langs` and `locales` keep only entries of these; `reader` prefers and never excludes."""
+        vector = self.encoder.encode([question], "query")
+        return self.search_vector(question, vector[0], k, langs, locales, reader)
+
+    def search_vector(
+        self,
+        question: str,
+        vector: np.ndarray,
+        k: int = 10,
+        langs: Collection[str] = (),
+        locales: Collection[str] = (),
+        reader: Reader = Reader(),
+    ) -> list[Hit]:
+        """As `search`, for a question already encoded: `vector` is (dimension,) float32 of unit length."""
+        asked = list(dict.fromkeys(words(question)))
+        with self._lock:
+            idf = self._idf("vocabulary", asked)
+            lexical = self._lexical(asked, idf, langs, locales)
+            sounds = self._sounding(question, langs, locales)
+            allowed = self._rows_of(locales) if locales else None
+        dense = self._dense(vector, langs, allowed)
+        for row in lexical.keys() | sounds.keys():
+            if row not in dense:
+                dense[row] = self._match(row, vector)
+        mass = 2 * sum(idf.values()) or 1.0  # about what BM25 gives an entry that holds every word, counted as word and as prefix
+        fused = {
+            row: match.dense
+            + _WORDS_WEIGHT * max(min(1.0, lexical.get(row, 0.0) / mass), sounds.get(row, 0.0))
+            + _OWN_LANGUAGE * (self._lang_of_row[row] == reader.lang)
+            + _OWN_PLACE * reader.is_near(self._locale_of_row[row])
+            for row, match in dense.items()
+        }
+        best = sorted(fused, key=lambda row: (-fused[row], row))[:k]
+        with self._lock:
+            found = {row: load_entry(self._db.execute("SELECT json FROM entries WHERE row = ?", (row,)).fetchone()[0]) for row in best}
+        return [self._hit(rank, found[row], fused[row], dense[row], lexical.get(row, 0.0), asked, idf) for rank, row in enumerate(best, 1)]
+
+    def span(self, hit: Hit, vector: np.ndarray) -> tuple[int, int]:
+        """Offsets of the sentence of a hit's text that lies nearest to the question: what the page marks."""
+        with self._lock:
+            row = self._db.execute("SELECT row FROM entries WHERE entry_id = ?", (hit.entry.entry_id,)).fetchone()[0]
+        views = [view for view in self._views(row) if VIEW_KINDS[self._view_kind[view]] == "sentence"]
+        if not views:
+            return 0, len(hit.entry.text)
+        view = views[int(np.argmax(self._vectors(row, views) @ vector))]
+        return int(self._view_start[view]), int(self._view_end[view])
+
+    def _dense(self, vector: np.ndarray, langs: Collection[str], allowed: set[int] | None) -> dict[int, _Match]:
+        """The nearest entries of each language: row -> its best view. Equal depth per language, so that no language crowds out another."""
+        best: dict[int, _Match] = {}
+        for lang, graph in self._graphs.items():
+            if langs and lang not in langs:
+                continue
+            keep = None if allowed is None else (lambda view: int(self._view_row[view]) in allowed)
+            count = (
+                graph.get_current_count()
+                if allowed is None
+                else sum(self._views_of_row[row + 1] - self._views_of_row[row] for row in allowed if self._lang_of_row[row] == lang)
+            )
+            if not count:
+                continue
+            views, distances = graph.knn_query(vector, k=min(_DEPTH, int(count)), filter=keep)
+            for view, distance in zip(views[0], distances[0], strict=True):
+                row = int(self._view_row[view])
+                if row not in best:  # nearest first, so the first view of an entry is its best
+                    best[row] = _Match(1.0 - float(distance), int(view))
+        return best
+
+    def _match(self, row: int, vector: np.ndarray) -> _Match:
+        views = self._views(row)
+        scores = self._vectors(row, views) @ vector
+        best = int(np.argmax(scores))
+        return _Match(float(scores[best]), views[best])
+
+    def _views(self, row: int) -> list[int]:
+        return list(range(self._views_of_row[row], self._views_of_row[row + 1]))
+
+    def _vectors(self, row: int, views: list[int]) -> np.ndarray:
+        return np.asarray(self._graphs[self._lang_of_row[row]].get_items(views), dtype=np.float32)
+
+    def _rows_of(self, locales: Collection[str]) -> set[int]:
+        marks = ",".join("?" * len(locales))
+        return {row for (row,) in self._db.execute(f"SELECT row FROM entries WHERE locale IN ({marks})", tuple(locales))}
+
+    def _sounding(self, question: str, langs: Collection[str], locales: Collection[str]) -> dict[int, float]:
+        """row -> share, in [0, 1], of the question's skeletons (sound.py) that an entry holds, weighted by how much each tells."""
+        asked = list(dict.fromkeys(skeletons(question)))
+        idf = self._idf("sound_vocabulary", asked)
+        terms = [f'"{skeleton}"' for skeleton in _telling(asked, idf, _TELLING_SOUND_IDF)]
+        mass = sum(idf.values())
+        return {row: min(1.0, score / mass) for row, score in self._matching("sounds", "", terms, langs, locales).items()}
+
+    def _idf(self, table: str, asked: list[str]) -> dict[str, float]:
+        """How much each asked word tells, by BM25's formula over the whole index; a word that no entry holds tells most."""
+        total = len(self)
+        counts = {word: (self._db.execute(f"SELECT doc FROM {table} WHERE term = ?", (word,)).fetchone() or (0,))[0] for word in asked}
+        return {word: math.log(1 + (total - count + 0.5) / (count + 0.5)) for word, count in counts.items()}
+
+    def _lexical(self, asked: list[str], idf: dict[str, float], langs: Collection[str], locales: Collection[str]) -> dict[int, float]:
+        """row -> BM25 (higher is better) of entries that share a word with the question, or the beginning of a long one."""
+        telling = _telling(asked, idf, _TELLING_IDF)
+        # words are \p{L}\p{M}\p{N} and apostrophes only, so quoting is all that FTS5's query language needs
+        terms = [f'"{word}"' for word in telling] + [f'"{word[: max(4, len(word) - 2)]}"*' for word in telling if len(word) >= 5]
+        return self._matching("lexical", ", 1.0, 2.0, 1.0", terms, langs, locales)
+
+    def _matching(self, table: str, weights: str, terms: list[str], langs: Collection[str], locales: Collection[str]) -> dict[int, float]:
+        if not terms:
+            return {}
+        query = f"SELECT rowid, bm25({table}{weights}) FROM {table} WHERE {table} MATCH ?"
+        values: list[Any] = [" OR ".join(terms)]
+        for column, kept in (("lang", langs), ("locale", locales)):
+            if kept:
+                query += f" AND rowid IN (SELECT row FROM entries WHERE {column} IN ({','.join('?' * len(kept))}))"
+                values += kept
+        return {row: -score for row, score in self._db.execute(f"{query} ORDER BY 2 LIMIT {_DEPTH}", values)}
+
+    def _hit(self, rank: int, entry: Entry, fused: float, match: _Match, lexical: float, asked: list[str], idf: dict[str, float]) -> Hit:
+        kind = VIEW_KINDS[self._view_kind[match.view]]
+        matched_by: MatchedBy = "text"
+        matched_query = matched_lang = ""
+        if kind == "question":
+            matched_by, matched_query, matched_lang = "question", entry.question, entry.lang
+        elif kind == "query":
+            generated = entry.queries[self._view_start[match.view]]
+            matched_by, matched_query, matched_lang = "query", generated.text, generated.lang
+        return Hit(entry, rank, fused, match.dense, lexical, coverage(asked, idf, entry), matched_by, matched_query, matched_lang)
+
+
+def _telling(terms: list[str], idf: dict[str, float], least: float) -> list[str]:
+    return sorted((term for term in terms if idf[term] > least), key=lambda term: -idf[term])[:_MOST_TERMS]
+
+
+def coverage(asked: list[str], idf: dict[str, float], entry: Entry) -> float:
+    """Share of the question's idf mass whose words, or forms of them, the entry holds; in [0, 1]."""
+    held = set(words(f"{entry.title} {entry.question} {entry.text}"))
+    by_stem: dict[str, list[str]] = {}  # forms of one word share their first four letters (text.same_word)
+    for word in held:
+        by_stem.setdefault(stem(word), []).append(word)
+    mass = sum(idf[word] for word in asked)
+    found = sum(idf[word] for word in asked if word in held or any(same_word(word, other) for other in by_stem.get(stem(word), ())))
+    return found / mass if mass else 0.0
+
+
+def brute_force(vectors: np.ndarray, query: np.ndarray, k: int) -> list[tuple[int, float]]:
+    """The k rows of `vectors` (n, d) most similar to `query` (d,), best first, ties by row: what a graph search is held against."""
+    similarity = vectors @ query
+    best = np.argsort(-similarity, kind="stable")[:k]
+    return [(int(row), float(similarity[row])) for row in best]
+
+
+def _check_encoder(folder: Path, manifest: dict[str, Any], encoder: Encoder) -> None:
+    built_with = manifest["encoder"]
+    if built_with["dimension"] != encoder.dimension or built_with["fingerprint"] != encoder.fingerprint:
+        raise IndexFolderError(
+            f"{folder} was built with encoder {built_with['name']} ({built_with['dimension']} dimensions, {built_with['fingerprint'][:12]}); "
+            f"the encoder now in use is {encoder.name} ({encoder.dimension} dimensions, {encoder.fingerprint[:12]}). "
+            "Choose the encoder it was built with in models.toml, or rebuild: python -m index_builder build --corpus assets/corpus --out PATH."
+        )

@@ -24,13 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from demo.opening import OpeningEngine
         from demo.settings import load_settings
+        from index_builder.store import read_manifest
 
         settings = load_settings(model=options.model, offline=options.offline)
+        if os.environ.get("SPACE_ID") and settings.generator != "none":
+            # Who sets MAJLIS_MODEL on a Space has asked for that model; there is no terminal to fetch it from.
+            from demo import hub
+
+            hub.fetch(settings.model(settings.generator), settings)
+        _check_port(options.host, options.port)
+        read_manifest(settings.index)  # a page that opens and closes again would say less
         # Models load beside the page, so that it is there at once.
         engine = OpeningEngine(settings, options.gpu)
         from demo.page import build_page
 
-        _check_port(options.host, options.port)
         page = build_page(engine, engine.modes, engine.model_command)
         _, address, _ = page.launch(server_name=options.host, server_port=options.port, inbrowser=options.open, prevent_thread_lock=True)
         print(f"Majlis: {address} is open after {time.monotonic() - began:.1f} s. Press Ctrl+C to end.", flush=True)

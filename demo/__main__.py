@@ -1,15 +1,16 @@
-"""python -m demo ask | detect | doctor | models: everything that the page does, without it."""
+"""python -m demo ask | detect | evaluate | doctor | models: everything that the page does, without it."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from demo import hub
 from demo.events import Detected, Detection, Done, Failed, Retrieved
 from demo.languages import REGION, all_endonyms, endonym, strings
-from demo.settings import Settings, load_settings
+from demo.settings import ROOT, Settings, load_settings
 from index_builder.vocabulary import LANGUAGES, MajlisError
 
 
@@ -50,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
 
     detect = command("detect", _detect, "Tell the language of each line of standard input.")
     detect.add_argument("--json", action="store_true")
+
+    evaluate = command(
+        "evaluate", _evaluate, "Measure retrieval and refusal as the app does them: language detected, romanised questions transliterated."
+    )
+    evaluate.add_argument("--split", choices=("dev", "test"), default="dev")
+    evaluate.add_argument("--data", type=Path, default=ROOT / "assets" / "evaluation", metavar="DIR")
+    evaluate.add_argument("--json", action="store_true")
 
     command("doctor", _doctor, "What is installed, found and verified. Exits 1 if the app could not answer.")
 
@@ -137,6 +145,28 @@ def _detect(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
+    from demo.engine import open_engine
+    from index_builder.evaluate import evaluate_refusal, evaluate_retrieval
+
+    engine = open_engine(settings)
+
+    def native(text: str) -> str:
+        found = engine.detector.detect(text)
+        return found.native if found.romanised and found.native else text
+
+    try:
+        tables = [
+            *evaluate_retrieval(engine.index, options.data, options.split, native),
+            evaluate_refusal(engine.index, options.data, options.split, engine.relevance),
+        ]
+    finally:
+        engine.close()
+    for table in tables:
+        print(json.dumps(table.as_json(), ensure_ascii=False) if options.json else f"{table.as_markdown()}\n")
+    return 0
+
+
 def _models(options: argparse.Namespace, settings: Settings) -> int:
     if options.action != "list" and not options.name and options.action == "fetch":
         raise MajlisError(
@@ -184,7 +214,8 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
         except PackageNotFoundError:
             well = well and package in ("ctranslate2", "torch", "sentence-transformers")  # the first answer needs none of these
             print(f"MISS  {package} is not installed: pip install -r requirements.txt")
-    for path in ("assets/fonts/NotoSansBengali-Regular.woff2", "assets/strings/en.json", "assets/corpus", "assets/index/manifest.json"):
+    assets = ("assets/fonts/NotoSansBengali-Regular.woff2", "assets/strings/en.json", "assets/corpus")
+    for path in (*assets, settings.index / "manifest.json"):
         there = (ROOT / path).exists()
         well = well and there
         print(f"{'ok   ' if there else 'MISS '} {path}")

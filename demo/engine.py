@@ -94,7 +94,7 @@ class Engine:
         lang = lang or question.page_lang  # names and numbers alone: any language may be meant
 
         native = detection.native if detection.romanised and lang == detection.lang else ""
-        retrieval = retrieve(self.index, text, lang, self.relevance, question.locale, native)
+        retrieval = retrieve(self.index, text, lang, self.relevance, question.locale, native, insists=bool(question.lang))
         retrieved_at = time.perf_counter()
         yield Retrieved(retrieval.evidence, retrieval.relevance, retrieval.weak)
 
@@ -102,7 +102,7 @@ class Engine:
         if retrieval.weak or not retrieval.evidence:
             answer = strings(lang)["unknown"]
             yield Token(answer)
-            yield self._done(answer, lang, mode, (), timings, began, retrieved_at, abstained=True)
+            yield self._done(answer, lang, mode, (), timings, began, abstained=True)
             return
         if mode == "verbatim":
             answer = quote(retrieval.evidence)
@@ -110,7 +110,7 @@ class Engine:
             source_lang = retrieval.evidence[0].hit.entry.lang
             notices = (("unsure", ""),) if retrieval.relevance < UNSURE_BELOW else ()
             notices += (("other_language", source_lang),) if source_lang != lang else ()
-            yield self._done(answer, source_lang, mode, retrieval.evidence, timings, began, time.perf_counter(), notices=notices)
+            yield self._done(answer, source_lang, mode, retrieval.evidence, timings, began, notices=notices)
             return
         yield from self._generate(text, lang, retrieval.evidence, cancel, timings, began)
 
@@ -135,6 +135,8 @@ class Engine:
                 stream.close()
                 break
         first_at = first_at or time.perf_counter()
+        if not wrong_language and ended.reason != "stopped":  # a short answer, or one that came in large pieces
+            wrong_language = self._is_other_language(answer, lang, whole=True)
         notices: list[tuple[str, str]] = []
         mode = "generate"
         if wrong_language or (not answer.strip() and ended.reason != "stopped"):
@@ -154,19 +156,19 @@ class Engine:
         timings |= {"first_token": (first_at - began) * 1e3}
         source_lang = evidence[0].hit.entry.lang if mode == "verbatim" else lang
         yield self._done(
-            answer.strip(), source_lang, mode, () if abstained else evidence, timings, began, time.perf_counter(),
+            answer.strip(), source_lang, mode, () if abstained else evidence, timings, began,
             abstained=abstained, stopped=ended.reason == "stopped", notices=tuple(notices),
         )  # fmt: skip
 
-    def _is_other_language(self, answer: str, lang: str) -> bool:
-        """Whether what was written so far is surely not in `lang`. Looked at once, when there is enough to tell."""
+    def _is_other_language(self, answer: str, lang: str, whole: bool = False) -> bool:
+        """Whether the answer is surely not in `lang`: looked at while it is written, as soon as there is enough to tell, and as a whole."""
         letters = sum(map(str.isalpha, answer))
-        if letters < _GUARD_AFTER or letters > _GUARD_AFTER * 2:
+        if letters < _GUARD_AFTER // 2 if whole else not _GUARD_AFTER <= letters <= _GUARD_AFTER * 2:
             return False
         found = self.detector.detect(without_marks(answer))
         return found.lang not in (lang, "und") and found.confidence >= 0.9
 
-    def _done(self, answer: str, answer_lang: str, mode: str, evidence: tuple[Evidence, ...], timings: dict[str, float], began: float, generating_since: float,
+    def _done(self, answer: str, answer_lang: str, mode: str, evidence: tuple[Evidence, ...], timings: dict[str, float], began: float,
               abstained: bool = False, stopped: bool = False, notices: tuple[tuple[str, str], ...] = ()) -> Done:  # fmt: skip
         now = time.perf_counter()
         timings = timings | {"generate": (now - began) * 1e3 - timings["detect"] - timings["retrieve"], "total": (now - began) * 1e3}

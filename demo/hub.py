@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from demo.settings import ROOT, Model, ModelFile, Settings
@@ -66,12 +67,15 @@ def fetch(model: Model, settings: Settings, say: Callable[[str], None] = print, 
         return require(model, settings)
     if settings.offline:
         raise HubError(f"Majlis was started with --offline, so {model.name} was not fetched. Start it without --offline to download.")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from httpx2 import HTTPError  # what huggingface-hub lets through when a connection breaks
 
     folder = folder_of(model, settings)
     folder.mkdir(parents=True, exist_ok=True)
     record = _read_record(folder)
+    for file in model.files:  # whole files whose record was lost
+        if file.path not in record and file.sha256 and (folder / file.path).is_file() and file_sha256(folder / file.path) == file.sha256:
+            record[file.path] = file.sha256
+            _write_record(folder, record)
     missing = [file for file in model.files if not ((folder / file.path).is_file() and file.path in record)]
     needed, free = sum(file.bytes for file in missing), shutil.disk_usage(folder).free
     if needed > free:
@@ -82,13 +86,12 @@ def fetch(model: Model, settings: Settings, say: Callable[[str], None] = print, 
     for number, file in enumerate(missing, 1):
         say(f"{model.name}: file {number} of {len(missing)}, {file.path}{f', about {file.bytes / 1e6:,.0f} MB' if file.bytes else ''}")
         try:
-            # local_dir keeps the half-fetched part beside the target, so the same call goes on after a break
-            arrived = Path(hf_hub_download(model.repo, file.path, revision=model.revision, local_dir=incoming, endpoint=endpoint))
-        except (HfHubHTTPError, OSError, ValueError) as error:
+            arrived = _download(model, file, incoming, endpoint)
+        except (HTTPError, OSError, ValueError) as error:
             raise HubError(
                 f"{file.path} of {model.repo} could not be fetched ({error}). What arrived is kept; run the same command again to go on."
             ) from error
-        record[file.path] = _checked(model, file, arrived)
+        record[file.path] = _checked(model, file, arrived, record.get(file.path, ""))
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         arrived.replace(target)
@@ -114,12 +117,40 @@ def verify(model: Model, settings: Settings) -> list[str]:
     return problems
 
 
-def _checked(model: Model, file: ModelFile, arrived: Path) -> str:
+def _download(model: Model, file: ModelFile, incoming: Path, endpoint: str | None) -> Path:
+    """The file under a name of its version in `incoming`, going on where an earlier call stopped.
+
+    hf_hub_download would throw the arrived part away: since huggingface-hub 2 it writes to a name that no later call looks for.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import WeakFileLock, build_hf_headers
+
+    incoming.mkdir(parents=True, exist_ok=True)
+    cached = try_to_load_from_cache(model.repo, file.path, revision=model.revision)
+    if isinstance(cached, str):  # a Space puts it there when it is built (preload_from_hub)
+        return Path(shutil.copy(cached, incoming / Path(file.path).name))
+    url = hf_hub_url(model.repo, file.path, revision=model.revision, endpoint=endpoint)
+    found = get_hf_file_metadata(url, endpoint=endpoint)
+    version = sha256(f"{file.path} {found.commit_hash} {found.etag}".encode()).hexdigest()  # bytes of two versions must not be mixed
+    part = incoming / version[:32]
+    with WeakFileLock(incoming / f"{part.name}.lock"), part.open("ab") as out:
+        http_get(url, out, resume_size=out.tell(), headers=build_hf_headers(), expected_size=found.size, displayed_filename=file.path)
+    return part
+
+
+def _checked(model: Model, file: ModelFile, arrived: Path, recorded: str) -> str:
     found = file_sha256(arrived)
     if file.sha256 and found != file.sha256:
         arrived.unlink()
         raise HubError(
             f"{file.path} of {model.repo} has sha256 {found}, models.toml says {file.sha256}. The file was discarded. "
+            "If its makers published a new version on purpose, put its hash into models.toml."
+        )
+    if not file.sha256 and recorded and found != recorded:
+        arrived.unlink()
+        raise HubError(
+            f"{file.path} of {model.repo} has sha256 {found}; at the first download it had {recorded}. The file was discarded. "
             "If its makers published a new version on purpose, put its hash into models.toml."
         )
     return found
@@ -128,8 +159,8 @@ def _checked(model: Model, file: ModelFile, arrived: Path) -> str:
 def _read_record(folder: Path) -> dict[str, str]:
     path = folder / _RECORD
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
         raise HubError(f"{path} cannot be read ({error}). Delete it and fetch the model again; whole files are recognised.") from error
 
 

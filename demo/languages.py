@@ -37,6 +37,13 @@ LANGUAGE: Mapping[str, Language] = {
         Language("tr", "Türkçe", "Latn", "ltr", _ASCII),
     )
 }
+# Languages that we do not speak but tell apart from ours, for the panel and for saying so
+_NEIGHBOURS: Mapping[str, str] = {
+    "ur": "اردو", "fa": "فارسی", "ku": "کوردی", "ps": "پښتو", "sd": "سنڌي", "mr": "मराठी", "sa": "संस्कृतम्", "mai": "मैथिली", "bho": "भोजपुरी",
+    "gu": "ગુજરાતી", "pa": "ਪੰਜਾਬੀ", "ta": "தமிழ்", "te": "తెలుగు", "az": "Azərbaycanca", "uz": "Oʻzbekcha", "id": "Bahasa Indonesia", "ms": "Bahasa Melayu",
+    "de": "Deutsch", "fr": "Français", "es": "Español", "it": "Italiano", "pt": "Português", "nl": "Nederlands", "ru": "Русский", "zh": "中文", "ja": "日本語",
+    "ko": "한국어", "el": "Ελληνικά", "he": "עברית", "th": "ไทย",
+}  # fmt: skip
 # locale -> the place its rows are about (a key of the strings' "regions")
 REGION: Mapping[str, str] = {
     "ar-QA": "gulf", "en-QA": "gulf", "as-IN": "assam", "bn-BD": "bangladesh", "en-BD": "bangladesh", "bn-IN": "west_bengal",
@@ -63,7 +70,7 @@ def strings(lang: str) -> Mapping[str, Any]:
 
 
 def endonym(code: str) -> str:
-    return LANGUAGE[code].endonym if code in LANGUAGE else code
+    return LANGUAGE[code].endonym if code in LANGUAGE else _NEIGHBOURS.get(code, code)
 
 
 def all_endonyms(separator: str = ", ") -> str:

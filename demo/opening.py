@@ -16,8 +16,8 @@ class OpeningEngine:
         self._settings, self._gpu = settings, gpu
         self._engine: Engine | None = None
         self._problem: MajlisError | None = None
-        self._thread = threading.Thread(target=self._open, name="open-engine", daemon=True)
-        self._thread.start()
+        self._opened = threading.Event()
+        threading.Thread(target=self._open, name="open-engine", daemon=True).start()
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ class OpeningEngine:
 
     def wait(self) -> Engine:
         """The open engine. Raises what kept it from opening."""
-        self._thread.join()
+        self._opened.wait()
         if self._problem:
             raise self._problem
         assert self._engine is not None
@@ -50,3 +50,15 @@ class OpeningEngine:
             self._engine = open_engine(self._settings, self._gpu)
         except MajlisError as error:
             self._problem = error
+        except Exception as error:
+            self._problem = MajlisError(f"Majlis could not be opened: {error!r}. This is a defect; the lines above tell where.")
+            raise  # printed with its traceback by the thread
+        finally:
+            self._opened.set()
+        if self._engine:
+            self._warm_up(self._engine)
+
+    def _warm_up(self, engine: Engine) -> None:
+        """Read what is read on first use, the word lists for Latin letters, before somebody waits for it."""
+        for question in ("ami tomake ki bolbo", "main aapko kya bataun", "ma timilai ke bhanu", "moi tumak ki kom", "shlonak shno akhbarak"):
+            engine.detector.detect(question)

@@ -1,5 +1,6 @@
 """Verbatim answers: sentences of the evidence, chosen and cited, never a word that is not in a source."""
 
+from demo.verify import without_marks
 from index_builder.text import sentence_spans
 from index_builder.vocabulary import Evidence
 
@@ -20,4 +21,5 @@ def quote(evidence: tuple[Evidence, ...]) -> str:
     else:
         nearest = next((i for i, (start, end) in enumerate(spans) if start <= best.start < end), 0)
         chosen = spans[nearest : nearest + 2]
-    return " ".join(f"{text[start:end]} [{best.n}]" for start, end in chosen)
+    # a source's own "[3]" (a footnote) would read as a citation of ours
+    return " ".join(f"{without_marks(text[start:end])} [{best.n}]" for start, end in chosen)

@@ -16,15 +16,15 @@ class Retrieval:
     weak: bool
 
 
-def retrieve(index: Index, question: str, lang: str, relevance: Relevance, locale: str = "", native: str = "") -> Retrieval:
+def retrieve(index: Index, question: str, lang: str, relevance: Relevance, locale: str = "", native: str = "", insists: bool = False) -> Retrieval:
     """The evidence for `question`, best first, numbered from 1.
 
     `lang` is the reader's language and `locale` the reader's place, if known; both prefer and never exclude. `native` is a
-    romanised question in its own script: it is searched for in place of the text as typed.
+    romanised question in its own script: it is searched for in place of the text as typed. `insists`: the reader named the language.
     """
     asked = native or question
     vector = index.encoder.encode([asked], "query")[0]
-    hits = index.search_vector(asked, vector, SHOWN, reader=Reader(lang, locale))
+    hits = index.search_vector(asked, vector, SHOWN, reader=Reader(lang, locale, insists))
     evidence = [Evidence(hit.rank, hit, *index.span(hit, vector)) for hit in hits]
     best = relevance.of(hits[0]) if hits else 0.0
     return Retrieval(tuple(evidence), best, best < relevance.threshold)

@@ -83,10 +83,13 @@ def load_settings(
     _refuse_unknown(path, text, data, ("schema", "defaults", "model"), "")
     if data.get("schema") != SCHEMA:
         raise SettingsError(f"{path}: schema is {data.get('schema')!r}, this version reads {SCHEMA}.")
-    defaults = data.get("defaults", {})
+    defaults, tables = data.get("defaults", {}), data.get("model", [])
+    if not isinstance(defaults, dict) or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise SettingsError(f"{path}: expected one [defaults] table, and one [[model]] table for each model.")
     _refuse_unknown(path, text, defaults, ROLES, "[defaults]")
+    _refuse_types(path, defaults, dict.fromkeys(ROLES, str), "[defaults]")
     models: dict[str, Model] = {}
-    for number, table in enumerate(data.get("model", [])):
+    for number, table in enumerate(tables):
         entry = _model(path, text, table, number)
         if entry.name in models:
             raise SettingsError(f"{path}: two models are called {entry.name!r}; names must differ.")
@@ -118,19 +121,23 @@ def _file_model(path: Path) -> Model:
 def _model(path: Path, text: str, table: Mapping[str, Any], number: int) -> Model:
     name = table.get("name", f"number {number + 1}")
     _refuse_unknown(path, text, table, [field.name for field in fields(Model)], f"model {name!r}", number)
+    _refuse_types(path, table, {field.name: field.type for field in fields(Model)}, f"model {name!r}")
     for key in ("name", "role", "title", "licence"):
         if not isinstance(table.get(key), str) or not table[key]:
             raise SettingsError(f'{path}: model {name!r} needs {key} = "…".')
     if table["role"] not in ROLES:
         raise SettingsError(f"{path}:{_line(text, 'role', number)}: role is {table['role']!r}, expected one of {', '.join(ROLES)}.")
-    strange = set(table.get("languages", ())) - set(LANGUAGES)
+    strange = set(map(str, table.get("languages", ()))) - set(LANGUAGES)
     if strange:
         raise SettingsError(
             f"{path}:{_line(text, 'languages', number)}: language {min(strange)!r} is not known; known are {', '.join(LANGUAGES)}."
         )
     files = []
     for file in table.get("files", ()):
+        if not isinstance(file, dict):
+            raise SettingsError(f'{path}: model {name!r}: a file is written {{ path = "…" }}, not {file!r}.')
         _refuse_unknown(path, text, file, [field.name for field in fields(ModelFile)], f"a file of model {name!r}", number)
+        _refuse_types(path, file, {field.name: field.type for field in fields(ModelFile)}, f"a file of model {name!r}")
         if file.get("sha256") and not re.fullmatch("[0-9a-f]{64}", file["sha256"]):
             raise SettingsError(f"{path}: model {name!r}, file {file.get('path')!r}: sha256 must be 64 hexadecimal digits.")
         if not file.get("path") or Path(file["path"]).is_absolute() or ".." in Path(file["path"]).parts:
@@ -149,11 +156,19 @@ def _refuse_unknown(path: Path, text: str, table: Mapping[str, Any], known, wher
             )
 
 
+def _refuse_types(path: Path, table: Mapping[str, Any], types: Mapping[str, Any], where: str) -> None:
+    for key, value in table.items():
+        expected = types[key] if types[key] in (str, int) else list
+        if type(value) is not expected:
+            kind = {str: "a text in quotes", int: "a whole number", list: "a list in square brackets"}[expected]
+            raise SettingsError(f"{path}: {key} in {where} is {value!r}, expected {kind}.")
+
+
 def _line(text: str, key: str, model_number: int) -> int:
     """The line of `key`, looked for in the n-th [[model]] table or, for -1, anywhere. tomllib does not keep lines."""
     seen = -1
     for number, line in enumerate(text.split("\n"), 1):
-        seen += line.strip() == "[[model]]"
-        if (model_number < 0 or seen == model_number) and re.search(rf"(^|[\s{{,\[]){re.escape(key)}\b\s*[=\]]", line):
+        seen += bool(re.match(r"\s*\[\[\s*model\s*\]\]", line))
+        if (model_number < 0 or seen == model_number) and re.search(rf"(^|[\s{{,\[.\"']){re.escape(key)}\b[\"']?\s*[=\]]", line):
             return number
     return 1

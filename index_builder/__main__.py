@@ -82,12 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true")
 
     evaluate = command("evaluate", _evaluate, "Measure retrieval on the evaluation files.")
-    evaluate.add_argument("suite", choices=("retrieval",))
+    evaluate.add_argument("suite", choices=("retrieval", "refusal"))
     evaluate.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
     evaluate.add_argument("--data", type=Path, default=ROOT / "assets/evaluation", metavar="DIR")
     evaluate.add_argument("--split", choices=("dev", "test"), default="dev")
     evaluate.add_argument("--json", action="store_true")
     encoder_option(evaluate)
+
+    calibrate = command(
+        "calibrate",
+        _calibrate,
+        "Fit when to say 'I do not know' on the dev half of the evaluation files; writes relevance.json beside the encoder.",
+    )
+    calibrate.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
+    calibrate.add_argument("--data", type=Path, default=ROOT / "assets/evaluation", metavar="DIR")
+    encoder_option(calibrate)
 
     train = command("train-encoder", _train_encoder, "Train the bundled static encoder.")
     train.add_argument("--config", type=Path, default=ROOT / "index_builder/train/encoder.toml")
@@ -140,6 +149,10 @@ def _search(options: argparse.Namespace) -> int:
         raise MajlisError(f"--k is {options.k}, expected 1 or more.")
     if not options.question.strip():
         raise MajlisError("The question is empty. Type what you want to find.")
+    try:
+        options.question.encode()
+    except UnicodeEncodeError as error:  # Python's way of keeping foreign bytes of a command line
+        raise MajlisError("The question is not UTF-8. Set the terminal to UTF-8 and type it again.") from error
     index = Index(options.index, _open(options))
     for hit in index.search(options.question, options.k, options.lang, options.locale):
         if options.json:
@@ -159,7 +172,8 @@ def _encode(options: argparse.Namespace) -> int:
     encoder = _open(options)
     partial = options.out.with_suffix(".partial")
     rows = 0
-    lines = (line.rstrip("\n") for line in sys.stdin)
+    # bytes, because text mode would decode as the locale says, and take a lone carriage return for the end of a line
+    lines = (line.decode("utf-8").removesuffix("\n").removesuffix("\r") for line in sys.stdin.buffer)
     try:
         with partial.open("wb") as raw:
             # the header's length does not depend on the number of rows as long as both fit in its padding
@@ -171,12 +185,15 @@ def _encode(options: argparse.Namespace) -> int:
                     print(f"{rows:,} lines", file=sys.stderr)
             raw.seek(0)
             raw.write(_npy_header(rows, encoder.dimension))
+        partial.replace(options.out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MajlisError(f"{options.out} could not be written ({error}). Give a folder that exists and has space with --out.") from error
     except UnicodeDecodeError as error:
         partial.unlink()
         raise MajlisError(
             f"Standard input is not UTF-8 near line {rows + 1} (byte 0x{error.object[error.start]:02x}). Convert it first."
         ) from error
-    partial.replace(options.out)
     print(f"{options.out}: {rows:,} x {encoder.dimension} float32", file=sys.stderr)
     return 0
 
@@ -195,11 +212,28 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from index_builder.evaluate import evaluate_retrieval
+    from index_builder.evaluate import evaluate_refusal, evaluate_retrieval
+    from index_builder.relevance import load_relevance
     from index_builder.search import Index
 
-    table = evaluate_retrieval(Index(options.index, _open(options)), options.data, options.split)
-    print(json.dumps(table.as_json(), ensure_ascii=False) if options.json else table.as_markdown())
+    index = Index(options.index, _open(options))
+    if options.suite == "refusal":
+        tables = [evaluate_refusal(index, options.data, options.split, load_relevance(options.encoder))]
+    else:
+        tables = evaluate_retrieval(index, options.data, options.split)
+    for table in tables:
+        print(json.dumps(table.as_json(), ensure_ascii=False) if options.json else f"{table.as_markdown()}\n")
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from index_builder.evaluate import calibrate
+    from index_builder.relevance import save_relevance
+    from index_builder.search import Index
+
+    relevance = calibrate(Index(options.index, _open(options)), options.data)
+    save_relevance(relevance, options.encoder, "python -m index_builder calibrate, on the dev half of assets/evaluation")
+    print(f"{options.encoder}: {relevance}")
     return 0
 
 

@@ -44,7 +44,7 @@ def open_encoder(folder: Path, name: str = "", query_prefix: str = "", passage_p
         )
     try:
         kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules_file.read_text(encoding="utf-8"))]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(f"{modules_file} is not a sentence-transformers module list ({error}). Restore the file.") from error
     opener = StaticEncoder if set(kinds) <= {"StaticEmbedding", "Normalize"} else TransformerEncoder
     return opener(folder, name or folder.name, query_prefix, passage_prefix)
@@ -58,11 +58,14 @@ class StaticEncoder:
         try:
             with safe_open(folder / "model.safetensors", framework="numpy") as weights:
                 self._table = weights.get_tensor("embedding.weight")
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except (OSError, SafetensorError, FileNotFoundError) as error:
+            if self._table.ndim != 2:
+                raise ValueError(f"embedding.weight has shape {self._table.shape}, expected tokens x dimension")
+        except (OSError, SafetensorError, ValueError, TypeError) as error:
             raise EncoderError(
                 f"The encoder in {folder} cannot be read ({error}). Restore its files from the repository or fetch it again."
             ) from error
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises a bare Exception for a broken or missing file
             raise EncoderError(f"{folder / 'tokenizer.json'} cannot be read ({error}). Restore it from the repository.") from error
         if len(self._table) < self._tokenizer.get_vocab_size():

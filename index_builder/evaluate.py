@@ -64,8 +64,12 @@ def read_questions(path: Path, split: str, known: frozenset[str]) -> list[Asked]
     """The rows of one evaluation file in one split. Raises MajlisError with file and line for a bad row or a qrel that the index does not know."""
     if not path.is_file():
         raise MajlisError(f"{path} is not there. The evaluation files ship in assets/evaluation; give another folder with --data.")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise MajlisError(f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x}). Save the file as UTF-8.") from error
     asked = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -79,7 +83,7 @@ def read_questions(path: Path, split: str, known: frozenset[str]) -> list[Asked]
                 row.get("evidence_lang", ""),
                 frozenset(i for i, grade in row["qrels"].items() if grade >= 1),
             )
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise MajlisError(f"{path}:{number}: expected id, lang, split, question and qrels ({error!r}).") from error
         unknown = one.relevant - known
         if unknown:
@@ -127,11 +131,29 @@ def figures(group: str, ranks: Sequence[int]) -> Figures:
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
+    """Of one language; shares in [0, 1]."""
+
     lang: str
     unanswerable: int
     refused: float  # of the unanswerable: higher is better
     answerable: int
     wrongly_refused: float  # of the answerable: lower is better
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalTable:
+    title: str
+    rows: tuple[Refusals, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"title": self.title, "rows": [{name: getattr(row, name) for name in Refusals.__dataclass_fields__} for row in self.rows]}
+
+    def as_markdown(self) -> str:
+        lines = [f"### {self.title}", "", "| language | unanswerable | refused | answerable | wrongly refused |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {row.lang} | {row.unanswerable} | {row.refused:.3f} | {row.answerable} | {row.wrongly_refused:.3f} |" for row in self.rows
+        ]
+        return "\n".join(lines)
 
 
 def first_hits(index: Index, data: Path, split: str) -> tuple[list[tuple[str, Hit]], list[tuple[str, Hit]]]:
@@ -157,7 +179,7 @@ def calibrate(index: Index, data: Path) -> Relevance:
     return fit_relevance([hit for _, hit in answered], [hit for _, hit in unanswered])
 
 
-def evaluate_refusal(index: Index, data: Path, split: str, relevance: Relevance) -> list[Refusals]:
+def evaluate_refusal(index: Index, data: Path, split: str, relevance: Relevance) -> RefusalTable:
     answered, unanswered = first_hits(index, data, split)
     rows = []
     for lang in (*LANGUAGES, "all"):
@@ -165,4 +187,4 @@ def evaluate_refusal(index: Index, data: Path, split: str, relevance: Relevance)
         no = [relevance.of(hit) < relevance.threshold for one, hit in unanswered if lang in (one, "all")]
         if yes and no:
             rows.append(Refusals(lang, len(no), round(sum(no) / len(no), 4), len(yes), round(1 - sum(yes) / len(yes), 4)))
-    return rows
+    return RefusalTable(f"refusal, {split}", tuple(rows))

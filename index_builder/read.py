@@ -20,6 +20,7 @@ _NATIVQA_LOCALES = {
 _TOPIC_NAMES = {"cloths": "cloth", "clothing": "cloth", "food_and_drinks": "food_drinks", "food & drinks": "food_drinks", "names & persons": "names",
                 "sports & games": "sports_games", "animals": "animal", "event": "events", "plant": "plants"}  # fmt: skip
 _KNOWN = {"id", "kind", "lang", "locale", "region", "topic", "question", "answer", "text", "title", "source", "reliability", "queries"}
+_UNUSED = {"qa": {"text"}, "passage": {"question", "answer"}}  # known keys that mean nothing in a row of this kind; kept like unknown ones
 _PASSAGE_WORDS = 120
 
 
@@ -54,8 +55,11 @@ def entry_of(row: dict[str, Any], where: str) -> Entry:
     """One row as an entry. Unknown keys are kept in `extra`. Raises CorpusError naming `where`, the field, what was found and what was expected."""
     if not isinstance(row, dict):
         raise CorpusError(f"{where}: expected an object with keys such as question and answer, found {type(row).__name__}.")
-    if None in row or None in row.values():  # csv.DictReader's way of saying so
-        raise CorpusError(f"{where}: the row has more or fewer cells than the header.")
+    row = {key: value for key, value in row.items() if value is not None or key not in _KNOWN}
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(f"{where}: the row holds half of a surrogate pair (\\ud800 to \\udfff), which is no character.") from error
     for key in ("id", "kind", "lang", "locale", "region", "topic", "question", "answer", "text", "title", "source", "reliability"):
         if not isinstance(row.get(key, ""), str):
             raise CorpusError(f"{where}: field {key!r} must be text, found {type(row[key]).__name__} {str(row[key])[:40]!r}.")
@@ -82,13 +86,15 @@ def entry_of(row: dict[str, Any], where: str) -> Entry:
             GeneratedQuery(query["lang"], query["text"], float(query.get("score", 0)), query.get("model", ""))
             for query in row.get("queries") or ()
         )
+        if not all(isinstance(value, str) for query in queries for value in (query.lang, query.text, query.model)):
+            raise TypeError("lang, text and model must be text")
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise CorpusError(f"{where}: field 'queries' must be a list of {{lang, text, score, model}} ({error!r}).") from error
     identity = row.get("id") or md5(f"{row.get('input_query', '')} {question or body}".encode()).hexdigest()
     return Entry(
         entry_id=identity, kind=kind, lang=lang, text=body, question=question, title=row.get("title", "").strip(), locale=row.get("locale", ""),
         region=row.get("region", ""), topic=topic, source=row.get("source", ""), reliability=row.get("reliability", ""), queries=queries,
-        extra={key: value for key, value in row.items() if key not in _KNOWN},
+        extra={key: value for key, value in row.items() if key not in _KNOWN or key in _UNUSED[kind]},
     )  # fmt: skip
 
 
@@ -134,7 +140,7 @@ def _rows(path: Path, skip_bad: bool, say, lang: str) -> Iterator[tuple[str, Any
     if suffix in (".md", ".txt"):
         yield from _text_rows(path, text, lang)
     elif suffix in (".tsv", ".csv"):
-        yield from _table_rows(path, text)
+        yield from _table_rows(path, text, skip_bad, say)
     else:
         yield from _json_rows(path, text, skip_bad, say)
 
@@ -143,7 +149,7 @@ def _json_rows(path: Path, text: str, skip_bad: bool, say) -> Iterator[tuple[str
     if text.lstrip()[:1] == "[":
         try:
             rows = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CorpusError(f"{path}: not valid JSON ({error}).") from error
         for number, row in enumerate(rows, 1):
             yield f"{path}: item {number}", _nativqa(row, path)
@@ -153,7 +159,7 @@ def _json_rows(path: Path, text: str, skip_bad: bool, say) -> Iterator[tuple[str
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problem = f"{path}:{number}: not valid JSON ({error})."
             if not skip_bad:
                 raise CorpusError(f"{problem} Mend the line, or leave bad lines out with --skip-bad.") from error
@@ -169,26 +175,38 @@ def _nativqa(row: Any, path: Path) -> Any:
     row = dict(row)
     parts = path.stem.split("_")
     locale = next((name for (lang, country), name in _NATIVQA_LOCALES.items() if lang in parts and country in parts), "")
-    row.setdefault("id", row.get("data_id") or "")
-    row.setdefault("topic", (row.pop("category", "") or "").lower())
+    row.setdefault("id", str(row.get("data_id") or ""))
+    row.setdefault("topic", (row.get("category") or "").lower())
     row.setdefault("locale", locale)
     row.setdefault("lang", locale.split("-")[0])
     row.setdefault("kind", "qa")
     row.setdefault("input_query", row.get("input_query_id", ""))
     links = row.get("source_answer_url") or row.get("answer_URLs") or ""
     row.setdefault("source", links if isinstance(links, str) else " ".join(map(str, links)))
-    row.setdefault("reliability", str(row.get("is_reliable", "")))
+    row.setdefault("reliability", str(row.get("is_reliable") or ""))
     if isinstance(row.get("answer"), list):  # some "people also ask" snippets are lists of lines
         row["answer"] = " ".join(map(str, row["answer"]))
     return row
 
 
-def _table_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text), dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel")
-    if not reader.fieldnames or not {"answer", "text"} & set(reader.fieldnames):
-        raise CorpusError(f"{path}:1: the header must name question and answer (or text); found {reader.fieldnames}.")
-    for row in reader:
-        yield f"{path}:{reader.line_num}", _nativqa(row, path)
+def _table_rows(path: Path, text: str, skip_bad: bool, say) -> Iterator[tuple[str, Any]]:
+    # strict, because a quote that is never closed would otherwise swallow the rows after it without a word
+    reader = csv.DictReader(io.StringIO(text), dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel", strict=True)
+    try:
+        if not reader.fieldnames or not {"answer", "text"} & set(reader.fieldnames):
+            raise CorpusError(f"{path}:1: the header must name question and answer (or text); found {reader.fieldnames}.")
+        for row in reader:
+            if None in row or None in row.values():  # csv.DictReader's way of saying so
+                problem = f"{path}:{reader.line_num}: the row has more or fewer cells than the header."
+                if not skip_bad:
+                    raise CorpusError(problem)
+                say(f"left out: {problem}")
+                continue
+            yield f"{path}:{reader.line_num}", _nativqa(row, path)
+    except csv.Error as error:
+        raise CorpusError(
+            f"{path}:{reader.line_num + 1}: not a valid table ({error}). Cells that hold quotes, tabs or line ends must be quoted."
+        ) from error
 
 
 def _text_rows(path: Path, text: str, lang: str) -> Iterator[tuple[str, Any]]:
@@ -209,7 +227,7 @@ def _text_rows(path: Path, text: str, lang: str) -> Iterator[tuple[str, Any]]:
         return f"{path}:{started}", row
 
     line_number = 1
-    for paragraph in text.split("\n\n"):
+    for paragraph in text.replace("\r\n", "\n").split("\n\n"):
         heading = paragraph.lstrip().startswith("#") and path.suffix.lower() == ".md"
         if parts and (heading or len(" ".join([*parts, paragraph]).split()) > _PASSAGE_WORDS):
             yield passage()

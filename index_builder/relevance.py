@@ -65,7 +65,7 @@ def fit_relevance(answered: Sequence[Hit], unanswered: Sequence[Hit], most_wrong
             break
     fitted = Relevance(*(round(float(value), 4) for value in weights), threshold=0.0)
     scores = sorted(fitted.of(hit) for hit in answered)
-    return Relevance(fitted.dense, fitted.coverage, fitted.bias, round(scores[int(most_wrongly_refused * len(scores))], 4))
+    return Relevance(fitted.dense, fitted.coverage, fitted.bias, math.floor(scores[int(most_wrongly_refused * len(scores))] * 1e4) / 1e4)
 
 
 def save_relevance(relevance: Relevance, folder: Path, how: str) -> None:

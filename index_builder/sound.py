@@ -1,4 +1,4 @@
-"""Words -> consonant skeletons that sound alike across scripts: পান্তা, पांता, بانتا and panta are all "pnt".
+"""Words -> consonant skeletons that sound alike across scripts: পান্তা, पांता, پانتا and panta are all "pnt".
 
 Names of dishes, festivals and people are what a question in one script shares with an answer in another, and what an encoder
 trained on general text knows least. The skeleton keeps the consonants that survive every spelling: aspiration, voicing of

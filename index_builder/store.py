@@ -57,12 +57,16 @@ def build_index(
     settings finished is kept. Raises IndexFolderError for an empty corpus or a disk that cannot take the files.
     """
     scratch = out.parent / f".{out.name}.building"
-    if not resume and scratch.exists():
-        shutil.rmtree(scratch)
+    if out.exists() and not out.is_dir():
+        raise IndexFolderError(f"{out} is a file. Give an empty or new folder with --out.")
     if out.exists() and not (out / "manifest.json").is_file() and any(out.iterdir()):
         raise IndexFolderError(f"{out} is not an index (it has no manifest.json) and is not empty. Give an empty or new folder with --out.")
-    scratch.mkdir(parents=True, exist_ok=True)
     try:
+        if _previous(out).exists() and not out.exists():  # killed between the two renames of _rename_into_place
+            _previous(out).rename(out)
+        if not resume and scratch.exists():
+            shutil.rmtree(scratch)
+        scratch.mkdir(parents=True, exist_ok=True)
         return _build(entries, encoder, out, scratch, settings, say)
     except (OSError, sqlite3.OperationalError, RuntimeError) as error:
         # hnswlib reports a failed write as RuntimeError, SQLite a full disk as OperationalError
@@ -79,11 +83,11 @@ def _build(entries: Iterable[Entry], encoder: Encoder, out: Path, scratch: Path,
         raise IndexFolderError("The corpus has no usable row, so there is nothing to index. Check the --corpus path.")
     plan = {"corpus": corpus_digest, "encoder": encoder.fingerprint, "settings": json.loads(json.dumps(asdict(settings)))}
     plan_file = scratch / "plan.json"
-    if not plan_file.exists() or json.loads(plan_file.read_text(encoding="utf-8")) != plan:
+    if not plan_file.exists() or plan_file.read_text(encoding="utf-8") != json.dumps(plan):
         for leftover in scratch.iterdir():
             if leftover.name != database.name:
                 leftover.unlink()
-        plan_file.write_text(json.dumps(plan), encoding="utf-8")
+        _write_whole(plan_file, json.dumps(plan))
 
     vectors = _encode_views(database, views, encoder, settings, scratch, say)
     with closing(sqlite3.connect(database)) as db:
@@ -115,6 +119,7 @@ def _build(entries: Iterable[Entry], encoder: Encoder, out: Path, scratch: Path,
         "views_by_language": graphs,
         "files": {path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size} for path in files},
     }  # fmt: skip
+    manifest["manifest_sha256"] = _manifest_sha256(manifest)
     for path in files:
         _flush(path)
     (scratch / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -185,7 +190,9 @@ def _encode_views(database: Path, views: int, encoder: Encoder, settings: BuildS
     done_file = scratch / "vectors.done"
     vectors_file = scratch / "vectors.f32"
     done = int(done_file.read_text()) if done_file.exists() and vectors_file.exists() else 0
-    vectors = np.memmap(vectors_file, dtype=np.float32, mode="r+" if done else "w+", shape=(views, encoder.dimension))
+    if not done:
+        _reserve(vectors_file, views * encoder.dimension * 4)
+    vectors = np.memmap(vectors_file, dtype=np.float32, mode="r+", shape=(views, encoder.dimension))
     with closing(sqlite3.connect(database)) as db:
         total = db.execute("SELECT count(*) FROM entries").fetchone()[0]
         if done:
@@ -197,7 +204,7 @@ def _encode_views(database: Path, views: int, encoder: Encoder, settings: BuildS
             ).fetchall()
             _encode_chunk({row: load_entry(line) for row, line in rows}, spans, encoder, settings, vectors)
             vectors.flush()
-            done_file.write_text(str(min(first + _CHUNK, total)))
+            _write_whole(done_file, str(min(first + _CHUNK, total)))
             say(f"encoded {min(first + _CHUNK, total):,} of {total:,} entries")
     return vectors
 
@@ -278,10 +285,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         schema = manifest["schema"]
+        whole = schema != SCHEMA or manifest["manifest_sha256"] == _manifest_sha256(manifest)
     except (ValueError, KeyError, TypeError) as error:
         raise IndexFolderError(f"{path} cannot be read ({error!r}). {mend}") from error
     if schema != SCHEMA:
         raise IndexFolderError(f"{folder} was written in index schema {schema}; this version reads schema {SCHEMA}. {mend}")
+    if not whole:
+        raise IndexFolderError(f"{path} is damaged: its contents do not have the sha256 that it names. {mend}")
     return manifest
 
 
@@ -306,15 +316,45 @@ def read_only(database: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
+def _manifest_sha256(manifest: dict[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _previous(out: Path) -> Path:
+    return out.parent / f".{out.name}.previous"
+
+
 def _rename_into_place(scratch: Path, out: Path) -> None:
-    previous = out.parent / f".{out.name}.previous"
+    previous = _previous(out)
     if previous.exists():
         shutil.rmtree(previous)
     if out.exists():
         out.rename(previous)
-    scratch.rename(out)
+    try:
+        scratch.rename(out)
+    except OSError:
+        if previous.exists():
+            previous.rename(out)
+        raise
     if previous.exists():
         shutil.rmtree(previous)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """So that a build killed here finds the old text or the new one when it is resumed."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """A file of zeros whose blocks are on the disk: writing a mapped page to a full disk would kill the process (SIGBUS)."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
 
 
 def _flush(path: Path) -> None:
@@ -323,4 +363,5 @@ def _flush(path: Path) -> None:
 
 
 def _free(folder: Path) -> str:
-    return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB"
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return f"{shutil.disk_usage(there).free / 1e6:,.0f} MB"

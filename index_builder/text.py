@@ -31,7 +31,8 @@ _SENTENCE_END = regex.compile(r"(?<=[।॥؟!?…])[\"'”’»)\]]*\s+|(?<=[^\
 
 def fold(text: str) -> str:
     """`text` with the spelling differences that do not change a word removed; for comparison, never for display."""
-    text = unicodedata.normalize("NFKC", text).lower()
+    # the tokenizer lower-cases letter by letter, Python alone knows a final sigma
+    text = unicodedata.normalize("NFKC", text).replace("Σ", "σ").lower()
     for pattern, replacement in _COMPILED:
         text = pattern.sub(replacement, text)
     return text.translate(_TO_ASCII_DIGIT)

@@ -5,7 +5,6 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import regex
 
+from demo.generate.graphemes import Graphemes
 from demo.generate.types import Ended, GenerationError, GeneratorDied, Message
 from demo.settings import ROOT, Model
 
 LOAD_TIMEOUT_S = 600
 _STOP_GRACE_S = 2.0  # a worker that does not obey a stop within this is killed
 _POLL_S = 0.02
-_GRAPHEME = regex.compile(r"\X")
+_LAST_WORDS = 4_000  # bytes of the worker's standard error that are kept
+_NEVER = threading.Event()
+
+Inbox = queue.SimpleQueue[dict | None]  # None: the process ended
 
 
 class LocalGenerator:
@@ -30,173 +32,290 @@ class LocalGenerator:
         self.name = model.name
         self.context = model.context
         self._model, self._path = model, path
-        self._layers = {"auto": -1, "off": 0}.get(gpu)
-        if self._layers is None:
-            if not gpu.lstrip("-").isdigit():
+        layers = {"auto": -1, "off": 0}.get(gpu)
+        if layers is None:
+            if not gpu.removeprefix("-").isdecimal():
                 raise GenerationError(f"--gpu is {gpu!r}, expected auto, off or a number of layers.")
-            self._layers = int(gpu)
-        self._process: subprocess.Popen[str] | None = None
-        self._events: queue.Queue[dict | None] = queue.Queue()
-        self._turn = threading.Lock()  # one conversation at a time; others wait here
-        self._ids = count(1)
-        self._log: Any = None
+            layers = int(gpu)
+        self._layers = layers
+        self._process: _Process | None = None
+        self._turn = threading.Lock()  # one answer at a time; other questions wait here
+        self._loading = threading.Lock()  # one thread starts and loads the worker; others wait here
+        self._state = threading.Lock()  # _process and _closed, held for moments only
+        self._closed = False
 
     def start(self) -> None:
-        with self._turn:
-            self._ensure_loaded(threading.Event())
+        self._loaded(_NEVER)
 
     def count_tokens(self, text: str) -> int:
-        with self._turn:
-            self._ensure_loaded(threading.Event())
-            self._send(op="count", text=text)
-            return self._next_event(("count",), LOAD_TIMEOUT_S)["tokens"]
+        process = self._loaded(_NEVER)
+        assert process is not None
+        number, inbox = process.ask(op="count", text=text)
+        try:
+            return self._checked(inbox.get(), process)["tokens"]
+        finally:
+            process.forget(number)
 
     def stream(self, messages: Sequence[Message], max_tokens: int, cancel: threading.Event) -> Iterator[str | Ended]:
-        with self._turn:
-            if not self._ensure_loaded(cancel):
+        if not _acquire(self._turn, cancel):
+            yield Ended("stopped", 0, 0)
+            return
+        try:
+            process = self._loaded(cancel)
+            if process is None:
                 yield Ended("stopped", 0, 0)
                 return
-            number = next(self._ids)
-            self._send(op="generate", id=number, messages=list(messages), max_tokens=max_tokens)
-            finished = False
+            number, inbox = process.ask(op="generate", messages=list(messages), max_tokens=max_tokens)
+            ended = False
             try:
-                for item in self._answer(number, cancel):
-                    finished = isinstance(item, Ended)
+                for item in self._answer(process, number, inbox, cancel):
+                    ended = isinstance(item, Ended)
                     yield item
             finally:
-                if not finished and self._alive():  # the reader went away, or an error: the model must not go on for nobody
-                    self._stop(number)
+                if not ended:  # the reader went away, or an error: the model must not go on for nobody
+                    process.stop(number, inbox)
+                process.forget(number)
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
-        if self._process and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        if self._log:
-            self._log.close()
-            self._log = None
+        with self._state:
+            self._closed = True
+            process, self._process = self._process, None
+        if process:
+            process.kill()
 
     @property
     def pid(self) -> int | None:
-        return self._process.pid if self._process and self._process.poll() is None else None
+        process = self._process
+        return process.pid if process and process.alive else None
 
-    def _answer(self, number: int, cancel: threading.Event) -> Iterator[str | Ended]:
-        held = ""  # the last grapheme cluster: the next token may still add a vowel sign to it
-        told_to_stop_at = 0.0
+    def _answer(self, process: "_Process", number: int, inbox: Inbox, cancel: threading.Event) -> Iterator[str | Ended]:
+        graphemes = Graphemes()
         while True:
-            if cancel.is_set() and not told_to_stop_at:
-                told_to_stop_at = time.monotonic()
-                self._send(op="stop", id=number)
-            if told_to_stop_at and time.monotonic() - told_to_stop_at > _STOP_GRACE_S:
-                self.close()
+            if cancel.is_set():
+                end = process.stop(number, inbox) or {}
+                yield Ended("stopped", end.get("prompt_tokens", 0), end.get("tokens", 0), end.get("evaluated", 0))
+                return
+            try:
+                event = inbox.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if event is None and self._closed:
                 yield Ended("stopped", 0, 0)
                 return
-            try:
-                event = self._events.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            if event is None:
-                raise self._death()
-            if event.get("id") != number:
-                continue
+            event = self._checked(event, process)
             if event["event"] == "token":
-                clusters = _GRAPHEME.findall(held + event["text"])
-                held = clusters.pop()
-                if clusters and not told_to_stop_at:
-                    yield "".join(clusters)
-            elif event["event"] == "error":
-                raise GenerationError(_explain(event["message"], self._path))
+                if text := graphemes.push(event["text"]):
+                    yield text
             elif event["event"] == "end":
-                if held and not told_to_stop_at:
-                    yield held
-                yield Ended(event["reason"], event["prompt_tokens"], event["tokens"])
+                if text := graphemes.rest():
+                    yield text
+                yield Ended(event["reason"], event["prompt_tokens"], event["tokens"], event["evaluated"])
                 return
 
-    def _ensure_loaded(self, cancel: threading.Event) -> bool:
-        """Start and load the worker if there is none. False when cancelled while loading."""
-        if self._alive():
-            return True
-        self.close()
-        self._log = tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace")
-        self._events = queue.Queue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "demo.generate.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-            text=True, encoding="utf-8", cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
-        threading.Thread(target=_pump, args=(self._process.stdout, self._events), daemon=True).start()
-        threads = psutil.cpu_count(logical=False) or 1
-        self._send(
-            op="load", path=str(self._path), context=self._model.context, threads=threads, gpu_layers=self._layers, lora=self._model.lora
-        )
-        deadline = time.monotonic() + LOAD_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if cancel.is_set():
-                return False  # it goes on loading, for the next question
-            try:
-                event = self._events.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            if event is None:
-                raise self._death()
-            if event["event"] == "error":
-                self.close()
-                raise GenerationError(_explain(event["message"], self._path))
-            if event["event"] == "loaded":
+    def _loaded(self, cancel: threading.Event) -> "_Process | None":
+        """The worker with its model loaded, started first if there is none. None when cancelled: then it goes on loading, for the next question."""
+        process = self._process
+        if process and process.alive and process.loaded:  # without a lock: a count must not wait for another thread's answer
+            return process
+        if not _acquire(self._loading, cancel):
+            return None
+        try:
+            process = self._started()
+            deadline = time.monotonic() + LOAD_TIMEOUT_S
+            while not process.loaded:
+                if cancel.is_set():
+                    return None
+                if time.monotonic() > deadline:
+                    process.kill()
+                    raise GenerationError(
+                        f"{self._path.name} did not load within {LOAD_TIMEOUT_S} s. Choose a smaller model in models.toml."
+                    )
+                try:
+                    event = process.load_inbox.get(timeout=_POLL_S)
+                except queue.Empty:
+                    continue
+                try:
+                    event = self._checked(event, process)
+                except GenerationError:
+                    process.kill()
+                    raise
                 self.context = event["context"]
-                return True
-        self.close()
-        raise GenerationError(f"{self._path.name} did not load within {LOAD_TIMEOUT_S} s. Choose a smaller model in models.toml.")
+                process.loaded = True
+            return process
+        finally:
+            self._loading.release()
 
-    def _next_event(self, kinds: Sequence[str], timeout: float) -> dict:
-        while True:
-            event = self._events.get(timeout=timeout)
-            if event is None:
-                raise self._death()
-            if event["event"] == "error":
-                raise GenerationError(_explain(event["message"], self._path))
-            if event["event"] in kinds:
-                return event
+    def _started(self) -> "_Process":
+        with self._state:
+            if self._closed:
+                raise GenerationError(f"{self.name} was closed. Start the app again.")
+            if self._process is None or not self._process.alive:
+                self._process = _Process(self.name)
+                _, self._process.load_inbox = self._process.ask(
+                    op="load", path=str(self._path), context=self._model.context, threads=_threads(), gpu_layers=self._layers,
+                    lora=self._model.lora,
+                )  # fmt: skip
+            return self._process
 
-    def _stop(self, number: int) -> None:
+    def _checked(self, event: dict | None, process: "_Process") -> dict:
+        if event is None:
+            if self._closed:
+                raise GenerationError(f"{self.name} was closed. Start the app again.")
+            raise process.death()
+        if event["event"] == "error":
+            raise GenerationError(_explain(event["kind"], event["message"], self._path))
+        return event
+
+
+class _Process:
+    """One life of the worker: its pipes, and who waits for which answer. An event for an id that nobody waits for is dropped."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self.loaded = False
+        self.load_inbox: Inbox = queue.SimpleQueue()
+        self._inboxes: dict[int, Inbox] = {}
+        self._ids = count(1)
+        self._ended = False
+        self._lock = threading.Lock()  # _inboxes and _ended
+        self._writing = threading.Lock()  # whole lines only
+        self._last_words = b""
+        try:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "demo.generate.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "GGML_NO_BACKTRACE": "1"},
+            )  # fmt: skip
+        except OSError as error:
+            raise GenerationError(f"The process of {name} could not be started ({error}). Close other programs and ask again.") from error
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._logger = threading.Thread(target=self._keep_last_words, daemon=True)
+        self._listener.start()
+        self._logger.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended and self._popen.poll() is None
+
+    def ask(self, **command: Any) -> tuple[int, Inbox]:
+        """Send a command; its answers arrive in the inbox until it is forgotten. A dead process answers None."""
+        inbox: Inbox = queue.SimpleQueue()
+        with self._lock:
+            number = next(self._ids)
+            self._inboxes[number] = inbox
+            if self._ended:
+                inbox.put(None)
+        self._send(id=number, **command)
+        return number, inbox
+
+    def forget(self, number: int) -> None:
+        with self._lock:
+            self._inboxes.pop(number, None)
+
+    def stop(self, number: int, inbox: Inbox) -> dict | None:
+        """End the answer `number`; its last event, or None when the process died or had to be killed."""
         self._send(op="stop", id=number)
         deadline = time.monotonic() + _STOP_GRACE_S
-        while time.monotonic() < deadline:
+        while (left := deadline - time.monotonic()) > 0:
             try:
-                event = self._events.get(timeout=_POLL_S)
+                event = inbox.get(timeout=left)
             except queue.Empty:
-                continue
-            if event is None or (event.get("id") == number and event["event"] in ("end", "error")):
-                return
-        self.close()
+                break
+            if event is None or event["event"] in ("end", "error"):
+                return event
+        self.kill()
+        return None
 
-    def _send(self, **command: Any) -> None:
+    def kill(self) -> None:
+        self._popen.kill()
+        self._popen.wait()
+        self._listener.join(timeout=1)
+
+    def death(self) -> GeneratorDied:
         try:
-            self._process.stdin.write(json.dumps(command, ensure_ascii=False) + "\n")
-            self._process.stdin.flush()
-        except (BrokenPipeError, OSError) as error:
-            raise self._death() from error
-
-    def _alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def _death(self) -> GeneratorDied:
-        code = self._process.wait()
-        self._log.seek(0)
-        last = [line for line in self._log.read().split("\n") if line.strip()][-3:]
+            code = self._popen.wait(timeout=_STOP_GRACE_S)
+        except subprocess.TimeoutExpired:  # it closed its output and lives on
+            self._popen.kill()
+            code = self._popen.wait()
+        self._logger.join(timeout=1)
+        lines = [line for line in self._last_words.decode("utf-8", "replace").split("\n") if line.strip()]
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return GeneratorDied(
-            f"The process of {self.name} ended ({how}). It is started again with the next question. Its last words: {' / '.join(last) or 'none'}"
+            f"The process of {self._name} ended ({how}). It is started again with the next question. Its last words: {' / '.join(lines[-3:]) or 'none'}"
         )
 
+    def _send(self, **command: Any) -> None:
+        # ASCII: a lone surrogate in a source must not end the question, and half a line never breaks inside a character.
+        line = (json.dumps(command) + "\n").encode("ascii")
+        try:
+            with self._writing:
+                self._popen.stdin.write(line)  # type: ignore[union-attr]
+                self._popen.stdin.flush()  # type: ignore[union-attr]
+        except (OSError, ValueError):
+            pass  # it is dead or dying; whoever waits hears None from the listener
 
-def _pump(stdout, events: "queue.Queue[dict | None]") -> None:
-    for line in stdout:
-        events.put(json.loads(line))
-    events.put(None)
+    def _listen(self) -> None:
+        with self._popen.stdout as stdout:  # type: ignore[union-attr]
+            for line in stdout:
+                try:
+                    event = json.loads(line)
+                except ValueError:  # killed in the middle of a line
+                    break
+                with self._lock:
+                    inbox = self._inboxes.get(event["id"])
+                if inbox:
+                    inbox.put(event)
+        with self._lock:
+            self._ended = True
+            waiting = list(self._inboxes.values())
+        for inbox in waiting:
+            inbox.put(None)
+        # A worker without a listener is of no use, and an unread pipe would block it.
+        self._popen.kill()
+        self._popen.wait()
+        try:
+            self._popen.stdin.close()  # type: ignore[union-attr]
+        except OSError:  # what was still buffered for the dead
+            pass
+
+    def _keep_last_words(self) -> None:
+        with self._popen.stderr as stderr:  # type: ignore[union-attr]
+            while chunk := stderr.read1(_LAST_WORDS):  # type: ignore[attr-defined]
+                self._last_words = (self._last_words + chunk)[-_LAST_WORDS:]
 
 
-def _explain(message: str, path: Path) -> str:
-    if "Failed to load model" in message:
-        return f"{path} could not be loaded as a GGUF model: it is truncated, altered, or of an architecture that llama.cpp does not know. Check it with `python -m demo models verify`, or fetch it again."
-    if "exceed context window" in message:
-        return f"The question and its evidence are longer than the context of {path.name} ({message}). Ask a shorter question."
-    return f"{path.name}: {message}"
+def _threads() -> int:
+    """Physical cores, of those that this process may use: hyper-threads share the units that a matrix product needs. OMP_NUM_THREADS overrides."""
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    if wish.isdecimal() and int(wish):
+        return int(wish)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(psutil.cpu_count(logical=False) or 1, usable)
+
+
+def _acquire(lock: threading.Lock, cancel: threading.Event) -> bool:
+    """Wait for `lock`, but no longer than until `cancel` is set."""
+    while not lock.acquire(timeout=_POLL_S):
+        if cancel.is_set():
+            return False
+    return True
+
+
+def _explain(kind: str, message: str, path: Path) -> str:
+    if kind == "load":
+        if not path.is_file():
+            return f"{path} is not there. Fetch it with `python -m demo models fetch`, or name another model."
+        return (
+            f"{path} could not be loaded as a GGUF model: it is truncated, altered, too large for this machine's memory, or of an architecture "
+            f"that llama.cpp does not know ({message}). Check it with `python -m demo models verify`, or fetch it again."
+        )
+    if kind == "template":
+        return f"{path.name} cannot hold a conversation: {message}. Use an instruction-tuned model (its name often ends in Instruct) whose GGUF has a working chat template."
+    if kind == "context":
+        return f"The question and its evidence are longer than the context of {path.name} ({message}). Ask a shorter question, or raise `context` in models.toml."
+    return f"{path.name}: {message}. Ask again; if it stays, choose another model in models.toml."

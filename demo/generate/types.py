@@ -26,8 +26,9 @@ class Ended:
     """The last item of a stream."""
 
     reason: str  # "stop" (the model was done), "length" (the limit was reached), "stopped" (by the user)
-    prompt_tokens: int
+    prompt_tokens: int  # 0 where they are not known: a remote server, or stopped before the prompt was read
     tokens: int
+    evaluated: int = 0  # prompt tokens that really ran through the model; the others were still in its KV cache
 
 
 class Generator(Protocol):
@@ -38,10 +39,17 @@ class Generator(Protocol):
         """Load the model if it is not loaded. Raises GenerationError."""
         ...
 
-    def count_tokens(self, text: str) -> int: ...
-
-    def stream(self, messages: Sequence[Message], max_tokens: int, cancel: Event) -> Iterator[str | Ended]:
-        """Pieces of text, whole grapheme clusters, then one Ended. Setting `cancel` ends it within 200 ms. Raises GenerationError."""
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text`, without waiting for an answer that another thread is getting."""
         ...
 
-    def close(self) -> None: ...
+    def stream(self, messages: Sequence[Message], max_tokens: int, cancel: Event) -> Iterator[str | Ended]:
+        """Pieces of text, whole grapheme clusters, then one Ended. Setting `cancel` ends it within 200 ms, also while it waits for its turn.
+
+        Raises GenerationError.
+        """
+        ...
+
+    def close(self) -> None:
+        """End what runs, and for good: a stream ends as if stopped, a later question raises GenerationError."""
+        ...

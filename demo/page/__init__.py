@@ -76,6 +76,7 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
                     drawn = time.monotonic()
                     yield shown([*turns, turn], page_lang, busy=True)
         finally:
+            cancel.set()  # also when the reader went away and Gradio closed this generator
             if running.get(request.session_hash) is cancel:
                 del running[request.session_hash]
         yield shown([*turns, turn], page_lang, busy=False)
@@ -85,7 +86,7 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
         detected = last.lang if last and last.detected else None
         return (
             turns, render.conversation(turns, page_lang), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
-            gr.update(visible=bool(detected), value=detected), gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=not turns),
+            gr.update(visible=bool(detected), value=detected), gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=not turns), gr.update(visible=bool(turns)),
         )  # fmt: skip
 
     def ask(text: str, turns: list[Turn], page_lang: str, region: str, mode: str, request: gr.Request) -> Iterator[tuple]:
@@ -167,7 +168,9 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
                     mode = gr.Radio(
                         _modes("en"), value=modes[-1], label=words["answer_mode"], elem_id="mode", visible=len(modes) > 1, scale=3
                     )
-                    new_button = gr.Button(words["new_conversation"], size="sm", variant="secondary", elem_id="new", scale=0, min_width=180)
+                    new_button = gr.Button(
+                        words["new_conversation"], size="sm", variant="secondary", elem_id="new", scale=0, min_width=180, visible=False
+                    )
                 foot = _html(render.footer("en", model_command))
             with gr.Column(scale=5, min_width=320, elem_classes="m-right"):
                 panel = _html(render.language_panel(None, "en"), elem_id="language")
@@ -180,7 +183,7 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
                 )
                 cards = _html(render.evidence_panel([], "en"), elem_id="evidence")
 
-        view = [turns, chat, panel, cards, correction, ask_button, stop_button, examples]
+        view = [turns, chat, panel, cards, correction, ask_button, stop_button, examples, new_button]
         interface = [
             stored,
             head,

@@ -86,14 +86,14 @@ def language_panel(turn: Turn | None, page_lang: str) -> str:
     found = turn.detected.detection
     if found.lang == "und":
         return f'<section class="m-panel" {_page(page_lang)}>{heading}<p class="m-detected"><strong>{escape(words["not_sure"])}</strong></p></section>'
-    percent = f"{found.confidence * 100:.0f}"
+    percent = _percent(found.confidence)
     script = words["scripts"].get(found.script, found.script)
-    details = [script + (f" ({words['romanised']})" if found.romanised and found.script == "Latn" and script != words["romanised"] else "")]
+    details = [words["romanised"] if found.romanised and found.script == "Latn" else script]
     details.append(f"{words['confidence']} {number(percent, page_lang)}%")
     if runner := _runner_up(found):
-        details.append(f"{words['runner_up']} {endonym(runner[0])} {number(f'{runner[1] * 100:.0f}', page_lang)}%")
+        details.append(f"{words['runner_up']} {endonym(runner[0])} {number(_percent(runner[1]), page_lang)}%")
     why = f'<p class="m-quiet" dir="ltr" lang="en">{escape(found.why)}</p>' if found.why else ""
-    meter = f'<span class="m-meter" aria-hidden="true"><span style="inline-size:{percent}%"></span></span>'
+    meter = f'<span class="m-meter" aria-hidden="true"><span style="inline-size:{found.confidence:.0%}"></span></span>'
     name = f'<strong lang="{escape(found.lang)}">{escape(endonym(found.lang))}</strong>'
     separated = '<span class="m-dot" aria-hidden="true"> · </span>'.join(f"<bdi>{escape(detail)}</bdi>" for detail in details)
     return f'<section class="m-panel" {_page(page_lang)}>{heading}<p class="m-detected">{name}{meter}</p><p class="m-quiet">{separated}</p>{why}</section>'
@@ -101,7 +101,7 @@ def language_panel(turn: Turn | None, page_lang: str) -> str:
 
 def _runner_up(found: Detection) -> tuple[str, float] | None:
     second = next(((lang, p) for lang, p in found.ranking if lang != found.lang), None)
-    return second if second and second[1] >= 0.005 else None
+    return second if second and found.lang != "und" else None
 
 
 def evidence_panel(turns: Sequence[Turn], page_lang: str) -> str:
@@ -174,6 +174,11 @@ def footer(page_lang: str, command: str) -> str:
     words = strings(page_lang)
     note = f"{escape(words['verbatim_note'])} <code dir=ltr>{escape(command)}</code>" if command else ""
     return f'<footer class="m-footer" {_page(page_lang)}><p>{note}</p></footer>'
+
+
+def _percent(share: float) -> str:
+    """Never "100": nothing that was guessed is certain."""
+    return "<1" if share < 0.01 else f"{min(99, int(share * 100))}"
 
 
 def _text(inner: str, lang: str, css: str = "m-text") -> str:

@@ -157,7 +157,9 @@ def train(config: Config, data: Path, work: Path, say=print) -> tuple[StaticMode
             text for e in examples if e.family != "romanised" or "sentences" in e.source for side in e.sides.values() for text in side[:1]
         )
         tokenizer = train_tokenizer(texts, config.vocabulary)
-        tokenizer.save(str(tokenizer_file))
+        partial = tokenizer_file.with_suffix(".partial")
+        tokenizer.save(str(partial))
+        partial.replace(tokenizer_file)
     say(f"vocabulary of {tokenizer.get_vocab_size():,} pieces")
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -174,6 +176,7 @@ def train(config: Config, data: Path, work: Path, say=print) -> tuple[StaticMode
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
         sampler.random = np.random.default_rng((config.seed, first))
+        sampler.python_random = random.Random(f"{config.seed} {first}")
         say(f"going on from step {first:,}")
 
     began = time.monotonic()

@@ -1,0 +1,181 @@
+"""Prints one Markdown table. Figures are medians over many calls in this run; compare ratios of one run, not runs of different days."""
+
+import argparse
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import hnswlib
+import numpy as np
+import psutil
+
+from index_builder.encode import StaticEncoder, normalised, open_encoder
+from index_builder.evaluate import SUITES, read_questions
+from index_builder.search import Index, brute_force
+
+ROOT = Path(__file__).resolve().parent.parent
+STARTS = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--sizes", default="10000,100000", help="numbers of random vectors for HNSW against brute force")
+    options = parser.parse_args(arguments)
+    rows: list[tuple[str, str]] = []
+
+    def add(name: str, value: str) -> None:
+        rows.append((name, value))
+        print(f"| {name} | {value} |", flush=True)
+
+    print(f"{machine()}\n\n| | |\n|---|---|")
+    for name, value in app_start():
+        add(name, value)
+    questions = dev_questions()
+    for name, value in engine_rows(questions):
+        add(name, value)
+    for size in map(int, options.sizes.split(",")):
+        add(f"HNSW against numpy brute force, {size:,} random vectors x 256, one query, k = 10", hnsw_against_brute_force(size))
+    return 0
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        model = next(
+            (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), model
+        )
+    memory = psutil.virtual_memory().total / 1e9
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+
+
+def app_start() -> list[tuple[str, str]]:
+    """From process start to the first HTTP answer, to a ready engine, and the memory of a ready app; medians of STARTS starts."""
+    http, ready, memory = [], [], []
+    for _ in range(STARTS):
+        port = _free_port()
+        began = time.perf_counter()
+        app = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--offline"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        try:
+            http.append(_until(lambda port=port: _answers(port)) - began)
+            assert app.stdout is not None
+            for line in app.stdout:
+                if "ready to answer" in line:
+                    break
+            ready.append(time.perf_counter() - began)
+            memory.append(psutil.Process(app.pid).memory_info().rss / 1e6)
+        finally:
+            app.kill()
+            app.wait()
+    return [
+        (f"process start to first HTTP answer, median of {STARTS}", f"{np.median(http):.2f} s"),
+        (f"process start to an engine that answers, median of {STARTS}", f"{np.median(ready):.2f} s"),
+        ("resident memory of the whole app, models loaded", f"{np.median(memory):.0f} MB"),
+    ]
+
+
+def dev_questions() -> list[str]:
+    encoder = open_encoder(ROOT / "assets/models/encoder")
+    known = frozenset(entry.entry_id for entry in Index(ROOT / "assets/index", encoder).entries())
+    return [one.text for suite in SUITES for one in read_questions(ROOT / f"assets/evaluation/{suite}.jsonl", "dev", known)]
+
+
+def engine_rows(questions: list[str]) -> list[tuple[str, str]]:
+    from demo.detect import Detector
+    from demo.retrieve import retrieve
+    from index_builder.relevance import load_relevance
+
+    began = time.perf_counter()
+    encoder = open_encoder(ROOT / "assets/models/encoder")
+    assert isinstance(encoder, StaticEncoder)
+    encoder.encode(["first"], "query")
+    loaded = time.perf_counter() - began
+    index = Index(ROOT / "assets/index", encoder)
+    detector, relevance = Detector.open(), load_relevance(ROOT / "assets/models/encoder")
+
+    detect = _times(detector.detect, questions)
+    found = [detector.detect(question) for question in questions]
+    search = _times(lambda i: retrieve(index, questions[i], found[i].lang, relevance, native=found[i].native), range(len(questions)))
+    both = np.array(detect) + np.array(search)
+    batch = (questions * 20)[:10_000]
+    began = time.perf_counter()
+    encoder.encode(batch, "query")
+    per_second = len(batch) / (time.perf_counter() - began)
+    single = _times(lambda question: encoder.encode([question], "query"), questions)
+    return [
+        ("encoder: loaded and first vector", f"{loaded:.2f} s"),
+        (f"encoder: {len(batch):,} questions in one call", f"{per_second:,.0f} per second"),
+        ("encoder: one question", _quantiles(single)),
+        ("language detection", _quantiles(detect)),
+        (f"retrieval, {len(index):,} entries", _quantiles(search)),
+        ("detection and retrieval", _quantiles(list(both))),
+    ]
+
+
+def hnsw_against_brute_force(size: int) -> str:
+    random = np.random.default_rng(0)
+    vectors = normalised(random.standard_normal((size, 256), dtype=np.float32))
+    # queries near a vector, as questions are near their answers; uniformly random ones have no neighbours worth finding
+    queries = normalised(vectors[random.integers(0, size, 200)] + 0.5 / 16 * random.standard_normal((200, 256), dtype=np.float32))
+    graph = hnswlib.Index(space="ip", dim=256)
+    graph.init_index(max_elements=size, ef_construction=200, M=16, random_seed=100)
+    began = time.perf_counter()
+    graph.add_items(vectors, np.arange(size))
+    built = time.perf_counter() - began
+    graph.set_ef(96)
+    graph.set_num_threads(1)
+    fast = _times(lambda query: graph.knn_query(query, k=10), queries)
+    slow = _times(lambda query: brute_force(vectors, query, 10), queries)
+    exact = [{row for row, _ in brute_force(vectors, query, 10)} for query in queries]
+    recall = np.mean([len(exact[i] & set(graph.knn_query(query, k=10)[0][0])) / 10 for i, query in enumerate(queries)])
+    ratio = np.median(slow) / np.median(fast)
+    return f"{np.median(fast) * 1e3:.2f} ms against {np.median(slow) * 1e3:.2f} ms ({ratio:.1f} x), recall@10 {recall:.3f}, built in {built:.0f} s"
+
+
+def _times(call: Callable, inputs) -> list[float]:
+    inputs = list(inputs)
+    for one in inputs[:20]:
+        call(one)
+    took = []
+    for one in inputs:
+        began = time.perf_counter()
+        call(one)
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def _quantiles(seconds: list[float]) -> str:
+    p50, p99 = np.percentile(seconds, [50, 99])
+    return f"p50 {p50 * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _answers(port: int) -> bool:
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1).status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _until(true: Callable[[], bool], limit: float = 60) -> float:
+    while (now := time.perf_counter()) and limit > 0:
+        if true():
+            return time.perf_counter()
+        time.sleep(0.02)
+        limit -= time.perf_counter() - now
+    raise TimeoutError("the app did not answer within a minute")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

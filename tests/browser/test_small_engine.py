@@ -1,0 +1,106 @@
+"""The page around a small engine: what a slow, hostile or broken engine does must not reach the reader."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from demo.engine import Question
+from demo.events import Detected, Detection, Done, Event, Failed, Retrieved, Token
+from demo.page import build_page
+from index_builder.vocabulary import Entry, Evidence, Hit
+from tests.browser.conftest import ask, free_port
+
+HOSTILE = "<script>window.broken = true</script><img src=x onerror='window.broken=true'> [9] **bold** ${1+1} {{2}}"
+
+
+class SlowEngine:
+    """Writes a word every 50 ms until it is stopped; its evidence and its words are hostile."""
+
+    def __init__(self) -> None:
+        self.stopped_after: list[float] = []
+
+    def ask(self, question: Question, cancel: threading.Event | None = None) -> Iterator[Event]:
+        assert cancel is not None
+        lang = question.lang or "en"
+        yield Detected(Detection(lang, "Latn", False, 0.9, ((lang, 0.9), ("tr", 0.1)), why=HOSTILE), lang, bool(question.lang))
+        if "fail" in question.text:
+            yield Failed("model_failed", {"detail": HOSTILE})
+            return
+        entry = Entry("hostile.1", "passage", "en", HOSTILE, title=HOSTILE, source=HOSTILE, locale="en-QA", topic="travel")
+        yield Retrieved((Evidence(1, Hit(entry, 1, 0.5, 0.5, 1.0, 0.5, "query", HOSTILE, "en"), 0, 10),), 0.9, False)
+        written = HOSTILE + " [1]"
+        yield Token(written)
+        words = 600 if "long" in question.text else 3
+        try:
+            while words and not cancel.is_set():
+                words -= 1
+                written += " word"
+                yield Token(" word")
+                time.sleep(0.05)
+        finally:  # told to stop, or closed because nobody reads any more
+            if words:
+                self.stopped_after.append(time.monotonic())
+        yield Done(written, "en", "generate", False, cancel.is_set(), (), {"detect": 1.0, "retrieve": 1.0, "generate": 9.0, "total": 11.0})
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[tuple[SlowEngine, str]]:
+    engine = SlowEngine()
+    page = build_page(engine, ("verbatim", "generate"))
+    port = free_port()
+    page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True)
+    yield engine, f"http://127.0.0.1:{port}/"
+    page.blocks.close()
+
+
+def test_stop_reaches_the_engine_and_the_page_says_so(open_page, small):
+    engine, address = small
+    page = open_page(to=address)
+    page.fill("#question textarea", "a long answer please")
+    page.press("#question textarea", "Enter")
+    page.locator("#stop").wait_for(state="visible")
+    page.wait_for_function("document.querySelectorAll('.m-answer .m-text')[0].innerText.includes('word word')")
+    pressed = time.monotonic()
+    page.click("#stop")
+    page.locator(".m-note", has_text="Stopped.").wait_for()
+    assert len(engine.stopped_after) == 1
+    assert engine.stopped_after[0] - pressed < 2  # a 30 s answer was ended, not waited for
+    page.locator("#ask").wait_for(state="visible")
+
+
+def test_a_reader_who_goes_away_stops_the_engine(open_page, small):
+    engine, address = small
+    before = len(engine.stopped_after)
+    page = open_page(to=address)
+    page.fill("#question textarea", "a long answer please")
+    page.press("#question textarea", "Enter")
+    page.locator("#stop").wait_for(state="visible")
+    page.close()
+    for _ in range(100):
+        if len(engine.stopped_after) > before:
+            return
+        time.sleep(0.1)
+    pytest.fail("the engine went on for nobody")
+
+
+def test_markup_in_the_corpus_and_in_the_models_words_is_text(open_page, small):
+    page = open_page(to=small[1])
+    page.evaluate("window.broken = false")
+    ask(page, "short")
+    assert page.evaluate("window.broken") is False
+    assert "<script>" in page.locator(".m-answer .m-text").inner_text()
+    card = page.locator(".m-card").inner_text()
+    assert "<script>" in card and "**bold** ${1+1} {{2}}" in card
+    assert page.locator(".m-cite").count() == 1  # [9] names no evidence and is no link
+
+
+def test_a_failure_is_told_and_the_next_question_works(open_page, small):
+    page = open_page(to=small[1])
+    page.fill("#question textarea", "fail")
+    page.press("#question textarea", "Enter")
+    page.locator(".m-failed").wait_for()
+    assert "started" in page.locator(".m-failed").inner_text()
+    ask(page, "short")
+    assert page.locator(".m-time").count() == 1

@@ -1,0 +1,139 @@
+"""app.py as a program: it opens, or it says in one line what to do, and exits 1."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pytest
+
+import app
+from demo.engine import Question
+from demo.events import Done, Failed
+from demo.opening import OpeningEngine
+from demo.settings import ROOT, load_settings
+
+
+def environment_with(**changed: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower() and not name.startswith("MAJLIS_")}
+    return kept | {"OMP_NUM_THREADS": "1"} | changed
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "app.py", *arguments], cwd=ROOT, env=environment_with(**environment), text=True, encoding="utf-8",
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def ended(*arguments: str, **environment: str) -> tuple[int, str]:
+    """Exit status and complaint of an app that cannot start."""
+    process = start(*arguments, **environment)
+    try:
+        _, complaint = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, complaint
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_port_in_use_is_named_with_another_to_try():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        status, complaint = ended("--port", str(port))
+    assert status == 1 and "Traceback" not in complaint
+    assert (
+        f"Majlis cannot start: Port {port} on 127.0.0.1 cannot be used" in complaint
+        and f"--port {port + 1 if port < 65535 else 7860}" in complaint
+    )
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (("--port", "99999"), "Port 99999 on 127.0.0.1 cannot be used"),
+    (("--host", "256.1.1.1"), "256.1.1.1 cannot be used"),
+    (("--model", "nonsense"), "No generator called 'nonsense' in models.toml; it has llama-3.2-1b"),
+    (("--model", "nowhere/x.gguf"), "x.gguf is not there. --model takes the path of a .gguf file"),
+])  # fmt: skip
+def test_a_wrong_option_ends_in_one_line(capsys, arguments, said):
+    assert app.main(arguments) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("Majlis cannot start: ") and said in complaint and complaint.count("\n") == 1
+
+
+def test_a_missing_index_gives_the_command_that_mends_it(tmp_path, free_port):
+    status, complaint = ended("--port", str(free_port), MAJLIS_INDEX=str(tmp_path))
+    assert status == 1 and "Traceback" not in complaint
+    assert f"Majlis cannot start: {tmp_path} is not a whole index" in complaint
+    assert f"python -m index_builder build --corpus PATH --out {tmp_path}" in complaint
+
+
+def test_the_app_opens_its_page_on_this_computer_and_says_when_it_can_answer(index, free_port):
+    process = start("--port", str(free_port), "--offline", MAJLIS_INDEX=str(index.folder))
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    try:
+        said = ""
+        while "ready to answer" not in said:
+            line = process.stdout.readline()
+            assert line, f"it ended: {said} {process.stderr.read()}"
+            said += line
+        assert f"http://127.0.0.1:{free_port}" in said
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{free_port}/", timeout=10) as answer:
+            page = answer.read().decode()
+        assert answer.status == 200 and "Majlis" in page
+        assert not re.search(r'<meta\s+(property|name)="(og|twitter):', page)
+        with opener.open(f"http://127.0.0.1:{free_port}/fonts/NotoSansBengali-Regular.woff2", timeout=10) as font:
+            assert font.read(4) == b"wOF2"
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.wait()
+
+
+def test_the_page_never_goes_public():
+    with pytest.raises(SystemExit) as refused:
+        app.main(["--share", "yes"])
+    assert refused.value.code == 2
+
+
+def test_only_a_space_listens_to_other_computers(monkeypatch):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert app._parser().parse_args([]).host == "127.0.0.1"
+    monkeypatch.setenv("SPACE_ID", "someone/majlis")
+    assert app._parser().parse_args([]).host == "0.0.0.0"
+
+
+def test_importing_the_app_turns_reports_to_others_off():
+    assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False" and os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+# --- an engine that opens beside the page
+
+
+def test_a_question_asked_while_the_engine_opens_waits_for_it(index):
+    engine = OpeningEngine(load_settings(environment={"MAJLIS_INDEX": str(index.folder)}))
+    events = list(engine.ask(Question("What do men in Qatar wear on the head?")))
+    assert isinstance(events[-1], Done) and "ghutra" in events[-1].answer
+    assert engine.modes == engine.wait().modes == ("verbatim",) and engine.model_command == "python -m demo models"
+    engine.wait().close()
+
+
+def test_an_engine_that_could_not_open_says_why_to_every_question(tmp_path):
+    engine = OpeningEngine(load_settings(environment={"MAJLIS_INDEX": str(tmp_path)}))
+    for _ in range(2):
+        (failed,) = engine.ask(Question("Why?"))
+        assert isinstance(failed, Failed) and "manifest.json is missing" in failed.values["detail"]
+    with pytest.raises(Exception, match="is not a whole index"):
+        engine.wait()

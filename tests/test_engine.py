@@ -1,0 +1,385 @@
+"""The whole conversation without a page: every question ends in Done or Failed, and what is said rests on evidence."""
+
+import threading
+import time
+
+import pytest
+import regex
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from demo.engine import LONGEST_QUESTION, Engine, Question, clean
+from demo.events import Detected, Detection, Done, Failed, Replaced, Retrieved, Token
+from demo.generate import Ended, GenerationError, GeneratorDied
+from demo.languages import all_endonyms, strings
+from index_builder.relevance import UNCALIBRATED, Relevance
+from index_builder.vocabulary import LANGUAGES
+
+NEVER_ENOUGH = Relevance(dense=3.0, coverage=2.0, bias=-2.0, threshold=1.1)
+BARELY = Relevance(dense=0.0, coverage=0.0, bias=-0.5, threshold=0.1)  # 0.38 for every hit
+HEAD = "What do men in Qatar wear on the head?"
+GHUTRA = "Men in Qatar wear a ghutra, a folded cloth held by a black cord called the agal."
+
+
+class ByScript:
+    """Tells a language from its letters alone: enough for questions that are surely in one."""
+
+    SCRIPTS = (
+        ("Arab", r"\p{Arabic}"),
+        ("Beng", r"\p{Bengali}"),
+        ("Deva", r"\p{Devanagari}"),
+        ("Cyrl", r"\p{Cyrillic}"),
+        ("Latn", r"\p{Latin}"),
+    )
+
+    def detect(self, text: str, prior: str = "") -> Detection:
+        counts = {script: len(regex.findall(letters, text)) for script, letters in self.SCRIPTS}
+        script = max(counts, key=lambda name: counts[name])
+        if not counts[script]:
+            return Detection("und", "Zyyy", False, 0.0, ())
+        lang = {"Arab": "ar", "Beng": "as" if regex.search("[ৰৱ]", text) else "bn", "Deva": "ne" if "छ" in text else "hi", "Cyrl": "ru",
+                "Latn": "tr" if regex.search("[ğşıİ]", text) else "en"}[script]  # fmt: skip
+        return Detection(lang, script, False, 0.99, ((lang, 0.99),))
+
+
+class Says:
+    """A generator that says the given pieces, and then ends for the given reason or with the given error."""
+
+    name, context = "says", 4096
+
+    def __init__(self, *pieces: str, reason: str = "stop", error: Exception | None = None):
+        self.pieces, self.reason, self.error = pieces, reason, error
+        self.messages: list = []
+        self.said = 0
+        self.closed = False
+
+    def start(self) -> None:
+        pass
+
+    def count_tokens(self, text: str) -> int:
+        return len(text) // 4 + 1
+
+    def stream(self, messages, max_tokens, cancel):
+        self.messages.append(messages)
+        for piece in self.pieces:
+            if cancel.is_set():
+                yield Ended("stopped", 0, self.said)
+                return
+            self.said += 1
+            yield piece
+        if self.error:
+            error, self.error = self.error, None
+            raise error
+        yield Ended(self.reason, 0, self.said)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Talks(Says):
+    """A generator that goes on until it is stopped."""
+
+    def stream(self, messages, max_tokens, cancel):
+        while not cancel.wait(0.005):
+            self.said += 1
+            yield "word "
+        yield Ended("stopped", 0, self.said)
+
+
+def engine_of(index, generator=None, relevance=UNCALIBRATED) -> Engine:
+    return Engine(ByScript(), index, relevance, generator)
+
+
+@pytest.fixture
+def engine(index):
+    return engine_of(index)
+
+
+def asked(engine: Engine, text: str, **options) -> list:
+    return list(engine.ask(Question(text, **options)))
+
+
+def last(engine: Engine, text: str, **options) -> Done | Failed:
+    return asked(engine, text, **options)[-1]
+
+
+def without_numbers(answer: str) -> str:
+    return regex.sub(r"\s?\[\p{Nd}+\]", "", answer)
+
+
+# --- the order of events, and quoted answers
+
+
+def test_a_question_is_detected_then_retrieved_then_answered_then_done(engine):
+    events = asked(engine, HEAD)
+    assert [type(event) for event in events] == [Detected, Retrieved, Token, Done]
+    detected, retrieved, token, done = events
+    assert (detected.detection.lang, detected.answer_lang, detected.corrected) == ("en", "en", False)
+    assert retrieved.evidence[0].hit.entry.entry_id == "en-QA.cloth.01" and not retrieved.weak
+    assert token.text == done.answer == f"{GHUTRA} [1]"
+    assert (done.answer_lang, done.mode, done.abstained, done.stopped, done.notices) == ("en", "verbatim", False, False, ())
+    assert [(item.n, item.entry_id, item.supported) for item in done.citations] == [(1, "en-QA.cloth.01", True)]
+    assert done.model == {"encoder": "majlis-static"}
+
+
+def test_the_times_add_up_to_the_total(engine):
+    times = last(engine, HEAD).timings_ms
+    assert set(times) == {"detect", "retrieve", "generate", "total"} and all(value >= 0 for value in times.values())
+    assert times["detect"] + times["retrieve"] + times["generate"] == pytest.approx(times["total"], abs=0.05)
+
+
+@pytest.mark.parametrize("question, lang", [
+    ("ماذا يُقدَّم مع القهوة العربية؟", "ar"), ("ভোগালী বিহু কেতিয়া পালন কৰা হয়?", "as"), ("পহেলা বৈশাখে মানুষ কী খায়?", "bn"), (HEAD, "en"),
+    ("लू से बचने के लिए क्या पीते हैं?", "hi"), ("गुन्द्रुक केबाट बनाइन्छ?", "ne"), ("Aşure ne zaman pişirilir?", "tr"),
+])  # fmt: skip
+def test_a_verbatim_answer_is_in_the_language_of_the_question_and_holds_only_its_evidence(engine, question, lang):
+    _, retrieved, _, done = asked(engine, question)
+    assert (done.answer_lang, retrieved.evidence[0].hit.entry.lang) == (lang, lang)
+    assert without_numbers(done.answer) == retrieved.evidence[0].hit.entry.text
+
+
+def test_evidence_in_another_language_is_quoted_in_its_own_and_that_is_said(engine):
+    _, retrieved, _, done = asked(engine, "সুন্দরবনে কোন বাঘ থাকে?")
+    assert done.answer_lang == "en" and ("other_language", "en") in done.notices
+    assert without_numbers(done.answer) in retrieved.evidence[0].hit.entry.text
+
+
+def test_where_the_evidence_may_miss_the_question_the_answer_says_so(index):
+    assert last(engine_of(index, relevance=BARELY), HEAD).notices == (("unsure", ""),)
+
+
+# --- questions that cannot be answered
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t ", "\x00\x07\x1b", "\u202e\u2066\u2069", "\ufeff \u200f\u00ad"])
+def test_a_question_that_is_blank_or_invisible_is_empty(engine, text):
+    assert asked(engine, text) == [Failed("empty_question")]
+
+
+@pytest.mark.parametrize("text", ["🙂", "👨‍👩‍👧‍👦 🇧🇩 ❤️", "?!…।", "\u200c\u200d"])
+def test_a_question_without_words_is_refused(engine, text):
+    assert asked(engine, text) == [Failed("no_words")]
+
+
+def test_twenty_thousand_characters_are_refused_with_both_numbers(engine):
+    assert asked(engine, "ক" * 20_000) == [Failed("too_long", {"count": "20000", "limit": "2000"})]
+
+
+def test_the_longest_question_allowed_is_answered(engine):
+    assert isinstance(last(engine, ("বৈশাখ " * LONGEST_QUESTION)[:LONGEST_QUESTION]), Done)
+
+
+def test_control_and_bidi_override_characters_are_removed_and_joiners_stay():
+    assert clean("\u202e  নববর্ষ\x00 র\u200d্যা\u200c\u2066b\x1b[31m\r\n\ufeff") == "নববর্ষ র\u200d্যা\u200cb[31m"
+
+
+def test_a_question_with_hidden_characters_is_answered_as_without_them(engine):
+    hidden = "\u202e" + HEAD.replace(" ", " \u2066\x00") + "\u2069"
+    assert last(engine, hidden).answer == last(engine, HEAD).answer
+
+
+@pytest.mark.parametrize("page_lang", LANGUAGES)
+def test_a_language_we_do_not_speak_is_told_in_the_language_of_the_page_with_those_we_do(engine, page_lang):
+    detected, failed = asked(engine, "Что едят на праздник?", page_lang=page_lang)
+    assert (detected.detection.lang, detected.answer_lang) == ("ru", page_lang)
+    assert failed == Failed("unsupported_language", {"languages": all_endonyms()})
+    assert "বাংলা" in strings(page_lang)[failed.key].format(**failed.values)
+
+
+def test_numbers_alone_are_taken_in_the_language_of_the_page(engine):
+    detected, retrieved, _, done = asked(engine, "1971", page_lang="bn")
+    assert (detected.detection.lang, detected.answer_lang) == ("und", "bn") and isinstance(done, Done)
+
+
+def test_markup_in_a_question_is_only_text(engine):
+    assert isinstance(last(engine, '<script>alert("coffee")</script> ${1+1} {{x}} {0}'), Done)
+
+
+@given(st.text(max_size=200))
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_text_ends_in_done_or_failed_and_nothing_is_raised(engine, text):
+    events = asked(engine, text)
+    assert isinstance(events[-1], Done | Failed) and not any(isinstance(event, Done | Failed) for event in events[:-1])
+    if isinstance(events[-1], Failed):
+        assert events[-1].key in strings("en")
+
+
+# --- the user's correction, weak evidence
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_corrected_language_is_the_language_of_the_answer(index, lang):
+    detected, _, token, done = asked(engine_of(index, relevance=NEVER_ENOUGH), HEAD, lang=lang)
+    assert (detected.detection.lang, detected.answer_lang, detected.corrected) == ("en", lang, True)
+    assert token.text == done.answer == strings(lang)["unknown"] and done.answer_lang == lang
+
+
+def test_a_correction_speaks_for_a_text_in_a_language_that_we_do_not_speak(engine):
+    assert isinstance(last(engine, "Что это?", lang="en"), Done)
+
+
+def test_a_correction_decides_which_of_two_equal_entries_is_quoted(engine):
+    assert last(engine, "Gundruk", lang="ne").answer_lang == "ne"
+
+
+@pytest.mark.parametrize(
+    "question, lang",
+    [
+        ("রিকশার রং কী?", "bn"),
+        ("مجلس؟", "ar"),
+        ("रोटी कैसे?", "hi"),
+        ("Kahve nasıl?", "tr"),
+        ("Why so?", "en"),
+        ("নাৱত কোন?", "as"),
+        ("के छ?", "ne"),
+    ],
+)
+def test_weak_evidence_abstains_in_the_users_language_and_is_still_shown(index, question, lang):
+    generator = Says("invented [1]")
+    _, retrieved, token, done = asked(engine_of(index, generator, NEVER_ENOUGH), question)
+    assert retrieved.weak and retrieved.evidence
+    assert done.abstained and done.answer == token.text == strings(lang)["unknown"] and done.answer_lang == lang
+    assert done.citations == () and generator.messages == []
+
+
+# --- a model that writes
+
+
+def test_a_model_is_given_the_evidence_in_the_users_language_and_its_answer_is_streamed(index):
+    generator = Says("Men in Qatar wear ", "a ghutra. [1]")
+    events = asked(engine_of(index, generator), HEAD)
+    assert [type(event) for event in events] == [Detected, Retrieved, Token, Token, Done]
+    done = events[-1]
+    assert (done.answer, done.mode, done.notices) == ("Men in Qatar wear a ghutra. [1]", "generate", ())
+    assert done.model == {"encoder": "majlis-static", "generator": "says"} and "first_token" in done.timings_ms
+    assert [(item.n, item.supported) for item in done.citations] == [(1, True)]
+    system, user = generator.messages[0]
+    assert "English" in system["content"] and f"[1] {GHUTRA}" in user["content"] and user["content"].endswith(HEAD)
+
+
+def test_a_sentence_that_its_source_does_not_carry_is_marked_unsupported(index):
+    done = last(engine_of(index, Says("Camels race near Doha every winter morning. [1]")), HEAD)
+    assert [item.supported for item in done.citations] == [False]
+
+
+def test_verbatim_can_be_asked_for_where_a_model_is_loaded(index):
+    generator = Says("no")
+    done = last(engine_of(index, generator), HEAD, mode="verbatim")
+    assert done.mode == "verbatim" and generator.messages == []
+
+
+@pytest.mark.parametrize("mode, said", [("generate", "no language model is loaded"), ("guess", "it is verbatim or generate")])
+def test_a_mode_that_is_not_to_be_had_says_why(engine, mode, said):
+    failed = last(engine, HEAD, mode=mode)
+    assert failed.key == "failed" and said in failed.values["detail"]
+
+
+WRONG = ["পুরুষেরা মাথায় ", "ঘুতরা পরেন, যা ভাঁজ ", "করা একটি কাপড় ", "এবং কালো দড়ি দিয়ে ", "আটকানো থাকে। [1] ", "আরও ", "অনেক ", "কথা।"]
+
+
+def test_a_model_that_answers_in_another_language_is_stopped_replaced_by_the_evidence_and_said(index):
+    generator = Says(*WRONG)
+    events = asked(engine_of(index, generator), HEAD)
+    replaced, done = events[-2:]
+    assert replaced == Replaced(f"{GHUTRA} [1]", "wrong_language")
+    assert (done.answer, done.mode, done.notices) == (replaced.text, "verbatim", (("wrong_language", ""),))
+    assert generator.said < len(WRONG)
+
+
+@pytest.mark.parametrize("pieces", [["".join(WRONG * 3)], ["পুরুষেরা মাথায় ঘুতরা নামের একটি কাপড় পরেন। [1]"]])
+def test_an_answer_in_another_language_is_noticed_when_it_comes_at_once_or_is_short(index, pieces):
+    assert last(engine_of(index, Says(*pieces)), HEAD).notices == (("wrong_language", ""),)
+
+
+def test_a_name_in_other_letters_is_not_another_language(index):
+    done = last(engine_of(index, Says("ঘুতরা। [1]")), HEAD)
+    assert done.mode == "generate" and done.notices == ()
+
+
+def test_an_empty_answer_is_replaced_by_the_evidence(index):
+    done = last(engine_of(index, Says(" ")), HEAD)
+    assert done.mode == "verbatim" and done.answer == f"{GHUTRA} [1]"
+
+
+def test_a_citation_without_evidence_is_removed_and_counted(index):
+    events = asked(engine_of(index, Says("Men wear a ghutra. [1] It is old. [7] And white. [৯]")), HEAD)
+    assert events[-2] == Replaced("Men wear a ghutra. [1] It is old. And white.", "citations_removed")
+    done = events[-1]
+    assert done.answer == "Men wear a ghutra. [1] It is old. And white." and done.notices == (("citations_removed", "2"),)
+    assert {item.n for item in done.citations} == {1}
+
+
+def test_an_answer_that_reached_its_limit_is_said_to_be_cut(index):
+    assert last(engine_of(index, Says("Men wear a", reason="length")), HEAD).notices == (("cut_short", ""),)
+
+
+def test_a_model_that_says_it_does_not_know_abstains(index):
+    done = last(engine_of(index, Says(strings("en")["unknown"], " [1]")), HEAD)
+    assert done.abstained and done.citations == ()
+
+
+def test_a_model_that_dies_costs_one_answer(index):
+    engine = engine_of(index, Says("Men wear a ghutra. [1]", error=GeneratorDied("signal 9")))
+    first = asked(engine, HEAD)
+    assert [type(event) for event in first] == [Detected, Retrieved, Token, Failed]
+    assert first[-1] == Failed("model_failed", {"detail": "signal 9"})
+    assert last(engine, HEAD).answer == "Men wear a ghutra. [1]"
+
+
+def test_what_a_model_reports_reaches_the_reader(index):
+    engine = engine_of(index, Says(error=GenerationError("The server does not answer.")))
+    assert last(engine, HEAD) == Failed("failed", {"detail": "The server does not answer."})
+    assert isinstance(last(engine, HEAD), Done)
+
+
+def test_cancel_stops_the_model_and_keeps_what_was_said(index):
+    generator, cancel = Talks(), threading.Event()
+    events, stopped_at = [], 0.0
+    for event in engine_of(index, generator).ask(Question(HEAD), cancel):
+        events.append(event)
+        if isinstance(event, Token) and not cancel.is_set():
+            cancel.set()
+            stopped_at = time.monotonic()
+    assert time.monotonic() - stopped_at < 1
+    said = generator.said
+    done = events[-1]
+    assert done.stopped and done.answer.startswith("word") and done.mode == "generate" and said == generator.said
+
+
+def test_a_reader_who_leaves_stops_the_model(index):
+    generator = Talks()
+    answer = engine_of(index, generator).ask(Question(HEAD))
+    while not isinstance(next(answer), Token):
+        pass
+    answer.close()
+    said = generator.said
+    time.sleep(0.03)
+    assert generator.said == said
+
+
+def test_cancelled_before_it_began_the_model_says_nothing(index):
+    cancel = threading.Event()
+    cancel.set()
+    done = list(engine_of(index, Says("word")).ask(Question(HEAD), cancel))[-1]
+    assert done.stopped and done.answer == "" and done.notices == ()
+
+
+def test_several_readers_at_once_each_get_their_own_answer(engine):
+    questions = [HEAD, "পহেলা বৈশাখে মানুষ কী খায়?", "Aşure ne zaman pişirilir?", "गुन्द्रुक केबाट बनाइन्छ?"]
+    alone = [last(engine, question).answer for question in questions]
+    together: dict[int, str] = {}
+
+    def read(number: int) -> None:
+        together[number] = last(engine, questions[number % 4]).answer
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == {number: alone[number % 4] for number in range(12)}
+
+
+def test_modes_are_those_that_can_be_had(index):
+    assert engine_of(index).modes == ("verbatim",) and engine_of(index, Says()).modes == ("verbatim", "generate")

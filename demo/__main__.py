@@ -52,11 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     detect = command("detect", _detect, "Tell the language of each line of standard input.")
     detect.add_argument("--json", action="store_true")
 
-    evaluate = command(
-        "evaluate", _evaluate, "Measure retrieval and refusal as the app does them: language detected, romanised questions transliterated."
+    evaluate = command("evaluate", _evaluate, "Measure what the app does: retrieval and refusal, or language detection.")
+    evaluate.add_argument("suite", nargs="?", choices=("retrieval", "language"), default="retrieval")
+    evaluate.add_argument("--split", choices=("dev", "test"), default="dev", help="of the retrieval questions")
+    evaluate.add_argument(
+        "--data", type=Path, metavar="DIR", help="retrieval: evaluation files (default: the bundled ones); language: development data"
     )
-    evaluate.add_argument("--split", choices=("dev", "test"), default="dev")
-    evaluate.add_argument("--data", type=Path, default=ROOT / "assets" / "evaluation", metavar="DIR")
+    evaluate.add_argument(
+        "--corpus", type=Path, default=ROOT / "assets" / "corpus", metavar="DIR", help="language: whose held-out questions are measured"
+    )
+    evaluate.add_argument("--picture", type=Path, metavar="FILE.svg", help="language: where to draw the confusion matrix")
     evaluate.add_argument("--json", action="store_true")
 
     command("doctor", _doctor, "What is installed, found and verified. Exits 1 if the app could not answer.")
@@ -146,10 +151,13 @@ def _detect(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
+    if options.suite == "language":
+        return _evaluate_language(options, settings)
     from demo.engine import open_engine
     from index_builder.evaluate import evaluate_refusal, evaluate_retrieval
 
     engine = open_engine(settings)
+    data = options.data or ROOT / "assets" / "evaluation"
 
     def native(text: str) -> str:
         found = engine.detector.detect(text)
@@ -157,13 +165,35 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
 
     try:
         tables = [
-            *evaluate_retrieval(engine.index, options.data, options.split, native),
-            evaluate_refusal(engine.index, options.data, options.split, engine.relevance),
+            *evaluate_retrieval(engine.index, data, options.split, native),
+            evaluate_refusal(engine.index, data, options.split, engine.relevance),
         ]
     finally:
         engine.close()
     for table in tables:
         print(json.dumps(table.as_json(), ensure_ascii=False) if options.json else f"{table.as_markdown()}\n")
+    return 0
+
+
+def _evaluate_language(options: argparse.Namespace, settings: Settings) -> int:
+    from demo.detect import Detector
+    from index_builder.evaluate_language import Guess, evaluate_language, other_detectors
+
+    if not options.data:
+        raise MajlisError(
+            "Language detection is measured on data that does not ship: give its folder with --data (assets/models/language/README.md lists it)."
+        )
+    detector = Detector.open(settings)
+
+    def detect(text: str) -> Guess:
+        found = detector.detect(text)
+        return Guess(found.lang, found.confidence, found.romanised)
+
+    print(
+        evaluate_language(
+            options.data, options.corpus, {detector.name: detect, **other_detectors()}, ROOT / "assets/models/language", options.picture
+        )
+    )
     return 0
 
 

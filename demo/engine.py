@@ -119,7 +119,9 @@ class Engine:
     ) -> Iterator[Event]:
         generator = self.generator
         assert generator is not None
-        generator.start()
+        if not generator.start(cancel):  # stopped while a large model was still loading
+            yield self._done("", lang, "generate", (), timings, began, stopped=True)
+            return
         messages = build_messages(text, evidence, lang, generator.count_tokens, generator.context)
         answer, ended, first_at = "", Ended("stop", 0, 0), 0.0
         wrong_language = False

@@ -103,6 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, required=True, help="folder with parallel/, qa/, romanised/ and dev/")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
     train.add_argument("--work", type=Path, default=Path("runs/encoder"), help="checkpoints; the same command goes on from the last one")
+    language = command("train-language", _train_language, "Train the bundled language detection.")
+    language.add_argument("--data", type=Path, required=True, help="folder with language/, romanised/, text/ and parallel/")
+    language.add_argument("--corpus", type=Path, default=ROOT / "assets/corpus", help="half of whose questions, by hash, are trained on")
+    language.add_argument("--out", type=Path, required=True, metavar="DIR")
     return parser
 
 
@@ -244,6 +248,13 @@ def _train_encoder(options: argparse.Namespace) -> int:
     model, tokenizer, figures, examples = train(config, options.data, options.work, say=lambda text: print(text, flush=True))
     save(model, tokenizer, figures, examples, config, options.out)
     print(f"{options.out}: {figures}")
+    return 0
+
+
+def _train_language(options: argparse.Namespace) -> int:
+    from index_builder.train.language import train_language
+
+    train_language(options.data, options.out, lambda text: print(text, flush=True), options.corpus)
     return 0
 
 

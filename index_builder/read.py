@@ -34,8 +34,8 @@ def read_corpus(paths: Iterable[Path], skip_bad: bool = False, say=print, lang: 
     Raises CorpusError at the first bad row; with `skip_bad` the row is reported through `say` and left out, the rest is kept.
     """
     seen: dict[str, str] = {}
-    for path in _files(paths):
-        for where, row in _rows(path, skip_bad, say, lang):
+    for path in corpus_files(paths):
+        for where, row in raw_rows(path, skip_bad, say, lang):
             try:
                 entry = entry_of(row, where)
                 if entry.entry_id in seen:
@@ -108,7 +108,8 @@ def row_of(entry: Entry) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value} | dict(entry.extra)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def corpus_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The corpus files among `paths` and inside its folders, in name order."""
     for path in paths:
         if path.is_dir():
             found = [
@@ -125,7 +126,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _rows(path: Path, skip_bad: bool, say, lang: str) -> Iterator[tuple[str, Any]]:
+def raw_rows(path: Path, skip_bad: bool, say, lang: str) -> Iterator[tuple[str, Any]]:
+    """(where, row) of one file of any known form, before any row is judged."""
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")

@@ -54,8 +54,8 @@ class Says:
         self.said = 0
         self.closed = False
 
-    def start(self) -> None:
-        pass
+    def start(self, cancel: threading.Event) -> bool:
+        return True
 
     def count_tokens(self, text: str) -> int:
         return len(text) // 4 + 1

@@ -124,10 +124,10 @@ def test_a_token_count_is_that_of_the_models_own_tokenizer(generator, tiny):
 
 
 def test_the_context_is_no_longer_than_the_model_was_trained_for(generator, path):
-    generator.start()
+    generator.start(threading.Event())
     assert generator.context == 20_000
     short = local(path, context=600)  # llama.cpp rounds it up to 768
-    short.start()
+    short.start(threading.Event())
     assert short.context == 600
     short.close()
 
@@ -214,7 +214,7 @@ def test_stop_is_heard_while_a_long_prompt_is_read_and_what_was_read_is_kept(tmp
     tiny = tiny_llama(width=128, layers=4, context=8192)
     path = write_gguf(tiny, tmp_path / "wide.gguf")
     generator = local(path)
-    generator.start()
+    generator.start(threading.Event())
     worker = psutil.Process(generator.pid)
     used = worker.cpu_times().user
     question = "agal ghutra " * 3500
@@ -285,7 +285,7 @@ def test_a_model_that_could_not_be_loaded_is_still_reported_after_a_cancelled_qu
     cancel.set()
     assert list(generator.stream(user("?"), 1, cancel)) == [Ended("stopped", 0, 0)]
     with pytest.raises(GenerationError, match="could not be loaded"):
-        generator.start()
+        generator.start(threading.Event())
 
 
 def test_a_reader_that_goes_away_frees_the_model(generator, tiny):
@@ -313,7 +313,7 @@ def test_tokens_are_counted_while_another_question_has_its_turn(generator, tiny)
     stream = generator.stream(user(QUESTIONS[0]), LONG, threading.Event())
     next(stream)
     with ThreadPoolExecutor() as pool:
-        generator.start()
+        generator.start(threading.Event())
         assert pool.submit(generator.count_tokens, QUESTIONS[2]).result(timeout=10) == len(tiny.vocabulary.encode(QUESTIONS[2]))
     assert isinstance(next(stream), str)
     stream.close()
@@ -428,7 +428,7 @@ time.sleep(600)
 
 
 def test_what_a_chatty_model_prints_does_not_pile_up(generator):
-    generator.start()
+    generator.start(threading.Event())
     process = generator._process
     process._last_words = b"x" * 100_000
     os.kill(generator.pid, signal.SIGINT)  # Python's traceback goes to standard error
@@ -450,7 +450,7 @@ def test_a_truncated_model_is_refused_with_the_command_that_mends_it(path, tmp_p
     whole = path.stat().st_size
     generator = local(cut(path, tmp_path / "cut.gguf", size if size >= 0 else whole - 1000))
     with pytest.raises(GenerationError, match=r"cut.gguf could not be loaded.*truncated.*python -m demo models verify"):
-        generator.start()
+        generator.start(threading.Event())
     with pytest.raises(GenerationError, match="could not be loaded"):
         answer(generator, "?")
     assert generator.pid is None
@@ -460,7 +460,7 @@ def test_a_model_that_was_mended_is_loaded_by_the_next_question(path, tiny, tmp_
     broken = cut(path, tmp_path / "model.gguf", 1000)
     generator = local(broken)
     with pytest.raises(GenerationError):
-        generator.start()
+        generator.start(threading.Event())
     broken.write_bytes(path.read_bytes())
     assert answer(generator, QUESTIONS[0])[0] == expected(tiny, QUESTIONS[0])
     generator.close()
@@ -468,18 +468,18 @@ def test_a_model_that_was_mended_is_loaded_by_the_next_question(path, tiny, tmp_
 
 def test_a_model_of_another_architecture_is_refused(tiny, tmp_path):
     with pytest.raises(GenerationError, match="of an architecture that llama.cpp does not know"):
-        local(write_gguf(tiny, tmp_path / "other.gguf", architecture="majlis")).start()
+        local(write_gguf(tiny, tmp_path / "other.gguf", architecture="majlis")).start(threading.Event())
 
 
 def test_what_is_not_gguf_at_all_is_refused(tmp_path):
     (tmp_path / "page.gguf").write_text("<!doctype html><title>404</title>" * 100)
     with pytest.raises(GenerationError, match="page.gguf could not be loaded"):
-        local(tmp_path / "page.gguf").start()
+        local(tmp_path / "page.gguf").start(threading.Event())
     (tmp_path / "folder.gguf").mkdir()
     with pytest.raises(GenerationError, match="folder.gguf"):
-        local(tmp_path / "folder.gguf").start()
+        local(tmp_path / "folder.gguf").start(threading.Event())
     with pytest.raises(GenerationError, match="is not there. Fetch it"):
-        local(tmp_path / "gone.gguf").start()
+        local(tmp_path / "gone.gguf").start(threading.Event())
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ class LocalGenerator:
         self._state = threading.Lock()  # _process and _closed, held for moments only
         self._closed = False
 
-    def start(self) -> None:
-        self._loaded(_NEVER)
+    def start(self, cancel: threading.Event) -> bool:
+        return self._loaded(cancel) is not None
 
     def count_tokens(self, text: str) -> int:
         process = self._loaded(_NEVER)

@@ -22,8 +22,9 @@ class RemoteGenerator:
         self._model = model
         self._closed = threading.Event()
 
-    def start(self) -> None:
+    def start(self, cancel: threading.Event) -> bool:
         """Nothing to load; the server is asked with the first question."""
+        return True
 
     def count_tokens(self, text: str) -> int:
         """An upper estimate: the tokenizer is at the server. Byte-level vocabularies spend at most one token a byte, in practice under half."""

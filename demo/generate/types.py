@@ -35,8 +35,8 @@ class Generator(Protocol):
     name: str
     context: int  # tokens; known once the model is loaded
 
-    def start(self) -> None:
-        """Load the model if it is not loaded. Raises GenerationError."""
+    def start(self, cancel: Event) -> bool:
+        """Load the model if it is not loaded; False when `cancel` was set before it was (it goes on loading). Raises GenerationError."""
         ...
 
     def count_tokens(self, text: str) -> int:

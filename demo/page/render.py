@@ -152,7 +152,7 @@ def _card(position: int, item: Evidence, cited: bool, page_lang: str) -> str:
     if hit.lexical:
         scores.append(f"{words['keyword_score']} {number(f'{hit.lexical:.1f}', page_lang)}")
     source = words["written_for_majlis"] if entry.source == "written for Majlis" else entry.source
-    reliability = words["reliability_unreviewed"] if entry.reliability == "unreviewed" else entry.reliability
+    reliability = words.get(f"reliability_{entry.reliability}", entry.reliability)
     foot = " · ".join(f"<bdi>{escape(part)}</bdi>" for part in (f"{words['source']}: {source}" if source else "", reliability) if part)
     label = escape(words["evidence_card"].format(n=item.n))
     return (

@@ -12,7 +12,7 @@ from index_builder.check.characters import character_defects
 from index_builder.check.language import language_defects
 from index_builder.check.report import Finding, Severity, printable
 from index_builder.check.similar import NEAR, SAME, Similar
-from index_builder.read import CorpusError, _files, _rows, entry_of
+from index_builder.read import CorpusError, corpus_files, entry_of, raw_rows
 from index_builder.text import words
 from index_builder.vocabulary import LANGUAGES, TOPICS, Entry
 
@@ -79,12 +79,12 @@ def read_rows(corpus: Sequence[Path], findings: Findings) -> Iterator[Row]:
     def say(problem: str) -> None:
         _add_problem(problem.removeprefix("left out: ").removeprefix("replaced by �: "), findings)
 
-    for path in _files(corpus):
+    for path in corpus_files(corpus):
         if path.suffix.lower() in (".md", ".txt"):
             findings.add("warning", str(path), 0, "lang", "schema", "a text file, which names no language: not checked", "JSONL, JSON, TSV or CSV")
             continue
         try:
-            for where, raw in _rows(path, True, say, ""):
+            for where, raw in raw_rows(path, True, say, ""):
                 if row := _row(raw, where, findings):
                     yield row
         except CorpusError as error:

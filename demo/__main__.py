@@ -154,18 +154,15 @@ def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
     if options.suite == "language":
         return _evaluate_language(options, settings)
     from demo.engine import open_engine
+    from demo.retrieve import native_script
     from index_builder.evaluate import evaluate_refusal, evaluate_retrieval
 
     engine = open_engine(settings)
     data = options.data or ROOT / "assets" / "evaluation"
 
-    def native(text: str) -> str:
-        found = engine.detector.detect(text)
-        return found.native if found.romanised and found.native else text
-
     try:
         tables = [
-            *evaluate_retrieval(engine.index, data, options.split, native),
+            *evaluate_retrieval(engine.index, data, options.split, native_script(engine.detector)),
             evaluate_refusal(engine.index, data, options.split, engine.relevance),
         ]
     finally:

@@ -4,17 +4,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import regex
 
 from demo import hub
-from demo.events import Detected, Detection, Done, Event, Failed, Replaced, Retrieved, Token
+from demo.events import Detected, Done, Event, Failed, Replaced, Retrieved, Token
 from demo.generate import Ended, Generator, GeneratorDied, open_generator
 from demo.languages import all_endonyms, strings
 from demo.prompt import ANSWER_TOKENS, build_messages
 from demo.quote import quote
-from demo.retrieve import retrieve
+from demo.retrieve import Detects, retrieve
 from demo.settings import Settings
 from demo.verify import citations_of, remove_unknown, without_marks
 from index_builder.encode import open_encoder
@@ -29,10 +28,6 @@ _INVISIBLE = regex.compile(
 )  # controls and bidi overrides; joiners are part of Indic words
 UNSURE_BELOW = 0.5  # where a first hit is as likely to miss the question as to answer it, the answer says so
 _GUARD_AFTER = 40  # letters of an answer after which its language can be told
-
-
-class Detects(Protocol):
-    def detect(self, text: str, prior: str = "") -> Detection: ...
 
 
 @dataclass(frozen=True, slots=True)

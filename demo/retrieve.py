@@ -1,7 +1,10 @@
 """Question -> the evidence for an answer: search, prefer the reader's language and place, say how far the best of it answers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from demo.events import Detection
 from index_builder.relevance import Relevance
 from index_builder.search import Index, Reader
 from index_builder.vocabulary import Evidence
@@ -16,7 +19,23 @@ class Retrieval:
     weak: bool
 
 
-def retrieve(index: Index, question: str, lang: str, relevance: Relevance, locale: str = "", native: str = "", insists: bool = False) -> Retrieval:
+class Detects(Protocol):
+    def detect(self, text: str, prior: str = "") -> Detection: ...
+
+
+def native_script(detector: Detects) -> Callable[[str], str]:
+    """A function that turns a romanised question into its own script and leaves any other as it is."""
+
+    def native(text: str) -> str:
+        found = detector.detect(text)
+        return found.native if found.romanised and found.native else text
+
+    return native
+
+
+def retrieve(
+    index: Index, question: str, lang: str, relevance: Relevance, locale: str = "", native: str = "", insists: bool = False
+) -> Retrieval:
     """The evidence for `question`, best first, numbered from 1.
 
     `lang` is the reader's language and `locale` the reader's place, if known; both prefer and never exclude. `native` is a

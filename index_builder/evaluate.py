@@ -110,6 +110,13 @@ def evaluate_retrieval(index: Index, data: Path, split: str, native: Callable[[s
                 for name, same in (("own language", True), ("another language", False))
             ]
         tables.append(Table(f"{suite}, {split}", tuple(figures(name, of) for name, of in groups if of)))
+        pairs = sorted({(one.lang, one.evidence_lang) for one in asked})
+        if len(pairs) > len(LANGUAGES):  # more than one language of evidence for a language of questions
+            by_pair = [
+                (f"{a} -> {b}", [rank for rank, one in zip(ranks, asked, strict=True) if (one.lang, one.evidence_lang) == (a, b)])
+                for a, b in pairs
+            ]
+            tables.append(Table(f"{suite}, {split}, question -> evidence", tuple(figures(name, of) for name, of in by_pair)))
     return tables
 
 

@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from index_builder.vocabulary import MajlisError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # Windows would write a redirected stream in its code page
     options = _parser().parse_args(arguments)
     if options.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = OpeningEngine(settings, options.gpu)
         from demo.page import build_page
 
-        page = build_page(engine, engine.modes, engine.model_command)
+        page = build_page(engine, engine.modes, engine.model_command, engine.server)
         _, address, _ = page.launch(server_name=options.host, server_port=options.port, inbrowser=options.open, prevent_thread_lock=True)
         print(f"Majlis: {address} is open after {time.monotonic() - began:.1f} s. Press Ctrl+C to end.", flush=True)
         engine.wait()
@@ -73,7 +77,8 @@ def _check_port(host: str, port: int) -> None:
     import socket
 
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # on Windows the option lets two programs share a port, which is what this looks for
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:

@@ -1,6 +1,7 @@
 """python -m demo ask | detect | evaluate | doctor | models: everything that the page does, without it."""
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from index_builder.vocabulary import LANGUAGES, MajlisError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")  # Windows would write a redirected stream in its code page
     options = _parser().parse_args(arguments)
     try:
         settings = load_settings(model=getattr(options, "model", ""), offline=options.offline)
@@ -79,7 +83,7 @@ def _ask(options: argparse.Namespace, settings: Settings) -> int:
     engine = open_engine(settings, options.gpu)
     try:
         seen: dict[type, object] = {}
-        for event in engine.ask(Question(options.question, options.lang, options.locale, options.mode)):
+        for event in engine.ask(Question(options.question, options.lang, options.locale, mode=options.mode)):
             seen[type(event)] = event
     finally:
         engine.close()

@@ -1,5 +1,6 @@
 """A question in, typed events out: the whole conversation without a page."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import regex
 from demo import hub
 from demo.events import Detected, Done, Event, Failed, Replaced, Retrieved, Token
 from demo.generate import Ended, Generator, GeneratorDied, open_generator
-from demo.languages import all_endonyms, strings
+from demo.languages import LANGUAGE, all_endonyms, strings
 from demo.prompt import ANSWER_TOKENS, build_messages
 from demo.quote import quote
 from demo.retrieve import Detects, retrieve
@@ -21,6 +22,7 @@ from index_builder.relevance import Relevance, load_relevance
 from index_builder.search import Index
 from index_builder.vocabulary import LANGUAGES, Evidence, MajlisError
 
+log = logging.getLogger(__name__)
 LONGEST_QUESTION = 2_000  # characters
 _HAS_WORDS = regex.compile(r"[\p{L}\p{N}]")
 _INVISIBLE = regex.compile(
@@ -37,6 +39,7 @@ class Question:
     text: str
     lang: str = ""
     locale: str = ""
+    region: str = ""  # the place that the user chose, a key of the strings' "regions"; wins over the locale's
     mode: str = ""  # "verbatim", "generate", or empty for what the engine can do best
     page_lang: str = "en"
     prior: str = ""  # the language of the turn before
@@ -72,6 +75,9 @@ class Engine:
             yield Failed("model_failed", {"detail": str(error)})
         except MajlisError as error:
             yield Failed("failed", {"detail": str(error)})
+        except Exception as error:  # a defect of ours: told to the operator with its traceback, and to the reader in a sentence
+            log.exception("a question could not be answered")
+            yield Failed("failed", {"detail": f"{type(error).__name__}: {error}"})
 
     def _answer(self, text: str, question: Question, cancel: threading.Event, began: float) -> Iterator[Event]:
         mode = question.mode or self.modes[-1]
@@ -88,8 +94,11 @@ class Engine:
             return
         lang = lang or question.page_lang  # names and numbers alone: any language may be meant
 
-        native = detection.native if detection.romanised and lang == detection.lang else ""
-        retrieval = retrieve(self.index, text, lang, self.relevance, question.locale, native, insists=bool(question.lang))
+        native = ""
+        if detection.script == "Latn" and LANGUAGE[lang].script != "Latn":  # also when the user says so and the detector did not
+            native = detection.native if detection.romanised and lang == detection.lang else self.detector.native(text, lang)
+        insists = bool(question.lang)
+        retrieval = retrieve(self.index, text, lang, self.relevance, question.locale, native, insists=insists, region=question.region)
         retrieved_at = time.perf_counter()
         yield Retrieved(retrieval.evidence, retrieval.relevance, retrieval.weak)
 
@@ -117,7 +126,12 @@ class Engine:
         if not generator.start(cancel):  # stopped while a large model was still loading
             yield self._done("", lang, "generate", (), timings, began, stopped=True)
             return
-        messages = build_messages(text, evidence, lang, generator.count_tokens, generator.context)
+        messages, given = build_messages(text, evidence, lang, generator.count_tokens, generator.context)
+        if not given:  # a model that sees no evidence would answer from nothing
+            answer = quote(evidence)
+            yield Token(answer)
+            yield self._done(answer, evidence[0].hit.entry.lang, "verbatim", evidence, timings, began, notices=(("no_room", ""),))
+            return
         answer, ended, first_at = "", Ended("stop", 0, 0), 0.0
         wrong_language = False
         for item in (stream := generator.stream(messages, ANSWER_TOKENS, cancel)):
@@ -139,10 +153,11 @@ class Engine:
         if wrong_language or (not answer.strip() and ended.reason != "stopped"):
             # The evidence itself is an honest answer; a model that drifts once drifts again.
             answer, mode = quote(evidence), "verbatim"
-            notices.append(("wrong_language", ""))
-            yield Replaced(answer, "wrong_language")
+            key = "wrong_language" if wrong_language else "no_answer"
+            notices.append((key, ""))
+            yield Replaced(answer, key)
         else:
-            kept, removed = remove_unknown(answer, evidence)
+            kept, removed = remove_unknown(answer, [item for item in evidence if item.n in given])
             if removed:
                 answer = kept
                 notices.append(("citations_removed", str(removed)))
@@ -150,6 +165,13 @@ class Engine:
             if ended.reason == "length":
                 notices.append(("cut_short", ""))
         abstained = without_marks(answer).strip() == strings(lang)["unknown"]
+        if mode == "generate" and not abstained and ended.reason != "stopped":
+            cited = citations_of(answer, evidence)
+            unsupported = sum(not citation.supported for citation in cited)
+            if not cited:
+                notices.append(("uncited", ""))
+            elif unsupported:
+                notices.append(("unsupported", str(unsupported)))
         timings |= {"first_token": (first_at - began) * 1e3}
         source_lang = evidence[0].hit.entry.lang if mode == "verbatim" else lang
         yield self._done(

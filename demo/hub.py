@@ -1,4 +1,4 @@
-"""Models on disk and on the Hugging Face Hub. The only file that may touch the network, and only inside `fetch`."""
+"""Models on disk and on the Hugging Face Hub. Touches the network only inside `fetch`; elsewhere generate/remote.py and space.py do."""
 
 import json
 import shutil
@@ -7,11 +7,12 @@ from hashlib import sha256
 from pathlib import Path
 
 from demo.settings import ROOT, Model, ModelFile, Settings
-from index_builder.store import file_sha256
+from index_builder.digest import file_sha256
 from index_builder.vocabulary import MajlisError
 
-HOSTS = ("huggingface.co", "cdn-lfs.huggingface.co", "cas-bridge.xethub.hf.co")  # for the README and `doctor`: what a download may contact
 _RECORD = "verified.json"  # per model: {path: sha256} of files that were checked; a file enters it only when it is whole
+_COMMIT = "@commit"  # beside those paths: the commit of the first file, from which all the others must come
+_NOT_CHECKED = "not checked: no sha256 in models.toml"
 
 
 class HubError(MajlisError):
@@ -61,7 +62,7 @@ def fetch(model: Model, settings: Settings, say: Callable[[str], None] = print, 
     """Download what is missing of a model, check it, and return its folder.
 
     An interrupted download goes on where it stopped; a file takes its final name only when it is whole and its sha256 is
-    right. Raises HubError when offline, when the disk is too small, when the Hub does not answer, or when a hash is wrong.
+    right. All files come from the commit of the first one, also when the repository moves on before a later call. Raises HubError when offline, when the disk is too small, when the Hub does not answer, or when a hash is wrong.
     """
     if model.folder or not model.repo:
         return require(model, settings)
@@ -86,7 +87,7 @@ def fetch(model: Model, settings: Settings, say: Callable[[str], None] = print, 
     for number, file in enumerate(missing, 1):
         say(f"{model.name}: file {number} of {len(missing)}, {file.path}{f', about {file.bytes / 1e6:,.0f} MB' if file.bytes else ''}")
         try:
-            arrived = _download(model, file, incoming, endpoint)
+            arrived, commit = _download(model, file, record.get(_COMMIT) or model.revision, incoming, endpoint)
         except (HTTPError, OSError, ValueError) as error:
             raise HubError(
                 f"{file.path} of {model.repo} could not be fetched ({error}). What arrived is kept; run the same command again to go on."
@@ -95,6 +96,8 @@ def fetch(model: Model, settings: Settings, say: Callable[[str], None] = print, 
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         arrived.replace(target)
+        if commit:
+            record.setdefault(_COMMIT, commit)
         _write_record(folder, record)
     shutil.rmtree(incoming, ignore_errors=True)
     say(f"{model.name}: complete in {folder}")
@@ -102,23 +105,27 @@ def fetch(model: Model, settings: Settings, say: Callable[[str], None] = print, 
 
 
 def verify(model: Model, settings: Settings) -> list[str]:
-    """What is wrong with the files of a model that is on disk; an empty list when nothing is."""
+    """What is wrong with the files of a model that is on disk, or could not be checked; an empty list when nothing is."""
     folder = folder_of(model, settings)
-    if model.folder:
-        return [] if folder.exists() else [f"{folder} is missing"]
-    record = _read_record(folder)
+    if model.folder and not folder.exists():
+        return [f"{folder} is missing"]
+    if model.folder and not model.files:
+        return [_NOT_CHECKED]
+    record = {} if model.folder else _read_record(folder)
     problems = []
     for file in model.files:
         expected = file.sha256 or record.get(file.path, "")
         if not (folder / file.path).is_file():
             problems.append(f"{file.path} is missing")
+        elif model.folder and not expected:
+            problems.append(f"{file.path} {_NOT_CHECKED}")
         elif file_sha256(folder / file.path) != expected:
-            problems.append(f"{file.path} is not the file that was fetched (sha256 differs)")
+            problems.append(f"{file.path} is not the file that {'ships' if model.folder else 'was fetched'} (sha256 differs)")
     return problems
 
 
-def _download(model: Model, file: ModelFile, incoming: Path, endpoint: str | None) -> Path:
-    """The file under a name of its version in `incoming`, going on where an earlier call stopped.
+def _download(model: Model, file: ModelFile, revision: str, incoming: Path, endpoint: str | None) -> tuple[Path, str]:
+    """The file under a name of its version in `incoming`, going on where an earlier call stopped, and the commit it is of.
 
     hf_hub_download would throw the arrived part away: since huggingface-hub 2 it writes to a name that no later call looks for.
     """
@@ -127,16 +134,18 @@ def _download(model: Model, file: ModelFile, incoming: Path, endpoint: str | Non
     from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
     incoming.mkdir(parents=True, exist_ok=True)
-    cached = try_to_load_from_cache(model.repo, file.path, revision=model.revision)
-    if isinstance(cached, str):  # a Space puts it there when it is built (preload_from_hub)
-        return Path(shutil.copy(cached, incoming / Path(file.path).name))
-    url = hf_hub_url(model.repo, file.path, revision=model.revision, endpoint=endpoint)
-    found = get_hf_file_metadata(url, endpoint=endpoint)
+    cached = try_to_load_from_cache(model.repo, file.path, revision=revision)
+    if isinstance(cached, str):  # a Space puts it there when it is built (preload_from_hub), as snapshots/COMMIT/PATH
+        commit = Path(cached).parts[-1 - len(Path(file.path).parts)]
+        return Path(shutil.copy(cached, incoming / Path(file.path).name)), commit
+    found = get_hf_file_metadata(hf_hub_url(model.repo, file.path, revision=revision, endpoint=endpoint), endpoint=endpoint)
+    # by its commit, because a branch may move between the two requests
+    url = hf_hub_url(model.repo, file.path, revision=found.commit_hash or revision, endpoint=endpoint)
     version = sha256(f"{file.path} {found.commit_hash} {found.etag}".encode()).hexdigest()  # bytes of two versions must not be mixed
     part = incoming / version[:32]
     with WeakFileLock(incoming / f"{part.name}.lock"), part.open("ab") as out:
         http_get(url, out, resume_size=out.tell(), headers=build_hf_headers(), expected_size=found.size, displayed_filename=file.path)
-    return part
+    return part, found.commit_hash or ""
 
 
 def _checked(model: Model, file: ModelFile, arrived: Path, recorded: str) -> str:

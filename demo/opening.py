@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 from demo.engine import Engine, Question, open_engine
 from demo.events import Event, Failed
@@ -28,6 +30,12 @@ class OpeningEngine:
     def model_command(self) -> str:
         """The command that gets a model that writes; empty when there is one."""
         return "" if len(self.modes) > 1 else "python -m demo models"
+
+    @property
+    def server(self) -> str:
+        """The host that questions are sent to; empty when the model runs here."""
+        name = self._settings.generator
+        return "" if name == "none" else urlsplit(self._settings.model(name).url).hostname or ""
 
     def wait(self) -> Engine:
         """The open engine. Raises what kept it from opening."""
@@ -60,5 +68,14 @@ class OpeningEngine:
 
     def _warm_up(self, engine: Engine) -> None:
         """Read what is read on first use, the word lists for Latin letters, before somebody waits for it."""
-        for question in ("ami tomake ki bolbo", "main aapko kya bataun", "ma timilai ke bhanu", "moi tumak ki kom", "shlonak shno akhbarak"):
+        for question in (
+            "ami tomake ki bolbo",
+            "main aapko kya bataun",
+            "ma timilai ke bhanu",
+            "moi tumak ki kom",
+            "shlonak shno akhbarak",
+        ):
             engine.detector.detect(question)
+        if engine.generator:
+            with suppress(MajlisError):  # the first question will say it to somebody who can do something about it
+                engine.generator.start(threading.Event())

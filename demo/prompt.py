@@ -15,7 +15,7 @@ def build_messages(
 ) -> list[Message]:
     """The system message is the same for every question in a language, so that its KV cache is reused; evidence and question come after it.
 
-    Evidence that does not fit into `context` tokens (less the answer's share) is cut at sentence ends, the longest first.
+    Also returns the numbers of the evidence that is in them. Evidence that does not fit into `context` tokens (less the answer's share) is cut at sentence ends, the longest first.
     """
     words = strings(lang)
     system = words["prompt_system"].format(language=endonym(lang), unknown=words["unknown"])
@@ -23,7 +23,7 @@ def build_messages(
     texts = _fitted([(item.n, item.hit.entry.title, item.hit.entry.text) for item in evidence], budget, count_tokens)
     sources = "\n".join(f"[{n}] {f'{title}: ' if title else ''}{text}" for n, title, text in texts)
     user = f"{words['prompt_evidence']}\n{sources}\n\n{words['prompt_question']} {question}"
-    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}], tuple(n for n, _, _ in texts)
 
 
 def _fitted(texts: list[tuple[int, str, str]], budget: int, count_tokens: Callable[[str], int]) -> list[tuple[int, str, str]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from demo.events import Detection
+from demo.languages import REGION
 from index_builder.relevance import Relevance
 from index_builder.search import Index, Reader
 from index_builder.vocabulary import Evidence
@@ -22,6 +23,8 @@ class Retrieval:
 class Detects(Protocol):
     def detect(self, text: str, prior: str = "") -> Detection: ...
 
+    def native(self, text: str, lang: str) -> str: ...
+
 
 def native_script(detector: Detects) -> Callable[[str], str]:
     """A function that turns a romanised question into its own script and leaves any other as it is."""
@@ -34,16 +37,24 @@ def native_script(detector: Detects) -> Callable[[str], str]:
 
 
 def retrieve(
-    index: Index, question: str, lang: str, relevance: Relevance, locale: str = "", native: str = "", insists: bool = False
+    index: Index,
+    question: str,
+    lang: str,
+    relevance: Relevance,
+    locale: str = "",
+    native: str = "",
+    insists: bool = False,
+    region: str = "",
 ) -> Retrieval:
     """The evidence for `question`, best first, numbered from 1.
 
     `lang` is the reader's language and `locale` the reader's place, if known; both prefer and never exclude. `native` is a
     romanised question in its own script: it is searched for in place of the text as typed. `insists`: the reader named the language.
+    `region` (a key of the strings' "regions") is that of `locale` unless given.
     """
     asked = native or question
     vector = index.encoder.encode([asked], "query")[0]
-    hits = index.search_vector(asked, vector, SHOWN, reader=Reader(lang, locale, insists))
+    hits = index.search_vector(asked, vector, SHOWN, reader=Reader(lang, locale, region or REGION.get(locale, ""), insists))
     evidence = [Evidence(hit.rank, hit, *index.span(hit, vector)) for hit in hits]
     best = relevance.of(hits[0]) if hits else 0.0
     return Retrieval(tuple(evidence), best, best < relevance.threshold)

@@ -8,7 +8,7 @@ from demo.events import Citation
 from index_builder.text import same_word, sentence_spans, words
 from index_builder.vocabulary import Evidence
 
-_MARK = regex.compile(r"\s?\[(\p{Nd}{1,3})\]")
+MARK = regex.compile(r"\s?\[(\p{Nd}{1,3})\]")
 SUPPORTED_SHARE = 0.6  # of a sentence's words that must stand in the cited text
 
 
@@ -24,7 +24,7 @@ def remove_unknown(answer: str, evidence: Sequence[Evidence]) -> tuple[str, int]
         removed += 1
         return ""
 
-    return _MARK.sub(keep, answer), removed
+    return MARK.sub(keep, answer), removed
 
 
 def citations_of(answer: str, evidence: Sequence[Evidence]) -> tuple[Citation, ...]:
@@ -32,8 +32,8 @@ def citations_of(answer: str, evidence: Sequence[Evidence]) -> tuple[Citation, .
     by_number = {item.n: item for item in evidence}
     found = []
     start = 0
-    for match in _MARK.finditer(answer):
-        before = _MARK.sub("", answer[start : match.start()]).strip()
+    for match in MARK.finditer(answer):
+        before = MARK.sub("", answer[start : match.start()]).strip()
         if before:
             spans = sentence_spans(before)
             quote = before[spans[-1][0] : spans[-1][1]]
@@ -57,4 +57,4 @@ def supported(sentence: str, item: Evidence) -> bool:
 
 
 def without_marks(answer: str) -> str:
-    return _MARK.sub("", answer)
+    return MARK.sub("", answer)

@@ -1,6 +1,7 @@
 """python -m index_builder build | search | encode | check | evaluate | train-encoder"""
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index_builder.encode import Encoder, open_encoder
+from index_builder.encode import BUNDLED, Encoder, open_encoder
 from index_builder.vocabulary import LANGUAGES, Hit, MajlisError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,9 @@ _BATCH = 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=stream.errors)  # Windows would write a redirected stream in its code page
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -42,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--encoder",
             type=Path,
-            default=ROOT / "assets/models/encoder",
+            default=BUNDLED,
             help="a sentence-transformers folder (default: the bundled encoder)",
         )
         sub.add_argument("--query-prefix", default="", help='put before every question, "query: " for the E5 family')
@@ -55,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--out", type=Path, required=True, metavar="DIR")
     build.add_argument("--resume", action="store_true", help="go on with an interrupted build")
     build.add_argument("--skip-bad", action="store_true", help="report bad rows and leave them out instead of stopping")
-    build.add_argument("--lang", default="", choices=["", *LANGUAGES], help="language of text files")
+    build.add_argument("--lang", default="", choices=["", *LANGUAGES], help="language of text files, and of table rows that name none")
+    build.add_argument("--json", action="store_true", help="print the manifest as JSON")
     build.add_argument(
         "--question-weight", type=float, metavar="W", help="share of the native question in a QA pair's vector (default 0.5)"
     )
@@ -131,6 +136,9 @@ def _build(options: argparse.Namespace) -> int:
     say = lambda text: print(text, file=sys.stderr)
     entries = read_corpus(options.corpus, skip_bad=options.skip_bad, say=say, lang=options.lang)
     manifest = build_index(entries, _open(options), options.out, settings, resume=options.resume, say=say)
+    if options.json:
+        print(json.dumps(manifest, ensure_ascii=False))
+        return 0
     size = sum(file["bytes"] for file in manifest["files"].values())
     print(f"{options.out}: {manifest['entries']:,} entries {manifest['entries_by_language']}, {size / 1e6:.1f} MB")
     return 0

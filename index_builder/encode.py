@@ -1,4 +1,4 @@
-"""Text -> unit vectors. A static model runs on numpy alone; any other sentence-transformers folder loads torch when it is first used."""
+"""Text -> unit vectors. A static model runs on numpy alone; any other sentence-transformers folder loads torch when it is opened."""
 
 import json
 import threading
@@ -11,8 +11,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
+from index_builder.digest import file_sha256
 from index_builder.vocabulary import MajlisError
 
+BUNDLED = Path(__file__).resolve().parent.parent / "assets/models/encoder"
 TextKind = Literal["query", "passage"]
 # What decides a vector. README and training records may change without making an index stale.
 _WEIGHTS = ("*.safetensors", "*.bin", "tokenizer.json", "*.model", "modules.json", "*_Pooling/config.json", "*_Dense/*", "config.json")
@@ -24,6 +26,7 @@ class EncoderError(MajlisError):
 
 class Encoder(Protocol):
     name: str
+    folder: Path
     dimension: int
     fingerprint: str  # changes whenever the vectors would
     query_prefix: str
@@ -54,7 +57,7 @@ class StaticEncoder:
     """Mean of token vectors, normalised: sentence-transformers' StaticEmbedding + Normalize, without torch."""
 
     def __init__(self, folder: Path, name: str, query_prefix: str = "", passage_prefix: str = ""):
-        self.name, self.query_prefix, self.passage_prefix = name, query_prefix, passage_prefix
+        self.name, self.folder, self.query_prefix, self.passage_prefix = name, folder, query_prefix, passage_prefix
         try:
             with safe_open(folder / "model.safetensors", framework="numpy") as weights:
                 self._table = weights.get_tensor("embedding.weight")
@@ -91,10 +94,10 @@ class StaticEncoder:
 
 
 class TransformerEncoder:
-    """Any other sentence-transformers model. Importing torch takes seconds and half a gigabyte, so it waits for the first text."""
+    """Any other sentence-transformers model. Importing torch takes seconds and half a gigabyte, so only opening such an encoder does it."""
 
     def __init__(self, folder: Path, name: str, query_prefix: str = "", passage_prefix: str = ""):
-        self.name, self.query_prefix, self.passage_prefix = name, query_prefix, passage_prefix
+        self.name, self.folder, self.query_prefix, self.passage_prefix = name, folder, query_prefix, passage_prefix
         self.fingerprint = fingerprint(folder)
         self._lock = threading.Lock()
         from sentence_transformers import SentenceTransformer
@@ -125,5 +128,5 @@ def fingerprint(folder: Path) -> str:
     digest = sha256()
     for path in sorted({path for pattern in _WEIGHTS for path in folder.rglob(pattern) if path.is_file()}):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()

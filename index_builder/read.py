@@ -29,13 +29,15 @@ class CorpusError(MajlisError):
 
 
 def read_corpus(paths: Iterable[Path], skip_bad: bool = False, say=print, lang: str = "") -> Iterator[Entry]:
-    """Every entry of the files and folders in `paths`, in name order. `lang` is for text files, which do not say their language.
+    """Every entry of the files and folders in `paths`, in name order. `lang` is for text files, which do not say their language,
+    and for the rows of tables that do not either.
 
     Raises CorpusError at the first bad row; with `skip_bad` the row is reported through `say` and left out, the rest is kept.
     """
     seen: dict[str, str] = {}
-    for path in corpus_files(paths):
-        for where, row in raw_rows(path, skip_bad, say, lang):
+    files = ((file, file.relative_to(path if path.is_dir() else path.parent)) for path in paths for file in corpus_files([path]))
+    for path, inside in files:
+        for where, row in raw_rows(path, skip_bad, say, lang, inside.as_posix()):
             try:
                 entry = entry_of(row, where)
                 if entry.entry_id in seen:
@@ -126,8 +128,8 @@ def corpus_files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def raw_rows(path: Path, skip_bad: bool, say, lang: str) -> Iterator[tuple[str, Any]]:
-    """(where, row) of one file of any known form, before any row is judged."""
+def raw_rows(path: Path, skip_bad: bool, say, lang: str, name: str = "") -> Iterator[tuple[str, Any]]:
+    """(where, row) of one file of any known form, before any row is judged. `name`: the file's in its corpus, for the ids of its passages."""
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
@@ -140,9 +142,9 @@ def raw_rows(path: Path, skip_bad: bool, say, lang: str) -> Iterator[tuple[str, 
         text = raw.decode("utf-8-sig", errors="replace")
     suffix = path.suffix.lower()
     if suffix in (".md", ".txt"):
-        yield from _text_rows(path, text, lang)
+        yield from _text_rows(path, text, lang, name or path.name)
     elif suffix in (".tsv", ".csv"):
-        yield from _table_rows(path, text, skip_bad, say)
+        yield from _table_rows(path, text, skip_bad, say, lang)
     else:
         yield from _json_rows(path, text, skip_bad, say)
 
@@ -191,7 +193,7 @@ def _nativqa(row: Any, path: Path) -> Any:
     return row
 
 
-def _table_rows(path: Path, text: str, skip_bad: bool, say) -> Iterator[tuple[str, Any]]:
+def _table_rows(path: Path, text: str, skip_bad: bool, say, lang: str) -> Iterator[tuple[str, Any]]:
     # strict, because a quote that is never closed would otherwise swallow the rows after it without a word
     reader = csv.DictReader(io.StringIO(text), dialect="excel-tab" if path.suffix.lower() == ".tsv" else "excel", strict=True)
     try:
@@ -204,14 +206,17 @@ def _table_rows(path: Path, text: str, skip_bad: bool, say) -> Iterator[tuple[st
                     raise CorpusError(problem)
                 say(f"left out: {problem}")
                 continue
-            yield f"{path}:{reader.line_num}", _nativqa(row, path)
+            row = _nativqa(row, path)
+            if lang and not row.get("lang") and not row.get("locale"):
+                row["lang"] = lang
+            yield f"{path}:{reader.line_num}", row
     except csv.Error as error:
         raise CorpusError(
             f"{path}:{reader.line_num + 1}: not a valid table ({error}). Cells that hold quotes, tabs or line ends must be quoted."
         ) from error
 
 
-def _text_rows(path: Path, text: str, lang: str) -> Iterator[tuple[str, Any]]:
+def _text_rows(path: Path, text: str, lang: str, name: str) -> Iterator[tuple[str, Any]]:
     """Paragraphs joined to passages of at most about 120 words; a Markdown heading is the title of what follows it."""
     if not lang:
         raise CorpusError(f"{path}: a text file does not say its language. Give it with --lang ({', '.join(LANGUAGES)}).")
@@ -219,7 +224,7 @@ def _text_rows(path: Path, text: str, lang: str) -> Iterator[tuple[str, Any]]:
 
     def passage() -> tuple[str, Any]:
         row = {
-            "id": f"{path.stem}:{started}",
+            "id": f"{name}:{started}",
             "kind": "passage",
             "lang": lang,
             "title": title,

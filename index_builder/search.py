@@ -5,7 +5,10 @@ shares with the question is a common word, and it can never hold an entry in ano
 """
 
 import math
+import os
+import shlex
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from typing import Any
 import hnswlib
 import numpy as np
 
-from index_builder.encode import Encoder
+from index_builder.encode import BUNDLED, Encoder
 from index_builder.sound import skeletons
 from index_builder.store import VIEW_KINDS, IndexFolderError, load_entry, read_manifest, verify
 from index_builder.text import same_word, stem, words
@@ -43,18 +46,19 @@ class _Match:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who asks: the language they read, and their locale ("bn-BD") where it is known."""
+    """Who asks: the language they read, and their locale ("bn-BD") and region ("bangladesh") where they are known."""
 
     lang: str = ""
     locale: str = ""
+    region: str = ""
     insists: bool = False  # the reader named the language, rather than being guessed to read it
 
-    def is_near(self, locale: str) -> bool:
-        """The reader's own locale, or the reader's country in a language that is not theirs: English passages about Qatar for ar-QA.
+    def is_near(self, locale: str, region: str) -> bool:
+        """Whether an entry of `locale` and `region` is about the reader's place; for an entry without region its locale decides.
 
-        Bangla of Kolkata is not near to Hindi of Delhi, though both are in India.
+        A country would be too wide: English passages about Assam, West Bengal and North India are all "en-IN".
         """
-        return bool(self.locale) and (locale == self.locale or locale == f"en-{self.locale[-2:]}")
+        return region == self.region if region else bool(locale) and locale == self.locale
 
 
 class Index:
@@ -66,6 +70,13 @@ class Index:
         _check_encoder(folder, self.manifest, encoder)
         verify(folder, self.manifest)
         self._lock = threading.Lock()
+        try:
+            self._load()
+        except (RuntimeError, sqlite3.Error) as error:  # hnswlib's, for a file that is no graph of its own, and SQLite's
+            raise IndexFolderError(f"{folder} cannot be loaded ({error}). Rebuild it: {build_command(folder, encoder)}.") from error
+
+    def _load(self) -> None:
+        folder = self.folder
         self._db = sqlite3.connect(
             f"{(folder / 'entries.sqlite').resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
@@ -76,7 +87,7 @@ class Index:
         self._views_of_row = np.searchsorted(self._view_row, np.arange(self.manifest["entries"] + 1))
         self._graphs: dict[str, hnswlib.Index] = {}
         for lang, count in self.manifest["views_by_language"].items():
-            graph = hnswlib.Index(space="ip", dim=encoder.dimension)
+            graph = hnswlib.Index(space="ip", dim=self.encoder.dimension)
             graph.load_index(str(folder / f"graph.{lang}.hnsw"))
             if graph.get_current_count() != count:
                 raise IndexFolderError(
@@ -85,8 +96,9 @@ class Index:
             graph.set_ef(_EF_SEARCH)
             graph.set_num_threads(1)
             self._graphs[lang] = graph
-        rows = self._db.execute("SELECT lang, locale FROM entries ORDER BY row").fetchall()
-        self._lang_of_row, self._locale_of_row = [lang for lang, _ in rows], [locale for _, locale in rows]
+        rows = self._db.execute("SELECT lang, locale, region FROM entries ORDER BY row").fetchall()
+        self._lang_of_row = [lang for lang, _, _ in rows]
+        self._place_of_row = [(locale, region) for _, locale, region in rows]
 
     def close(self) -> None:
         with self._lock:
@@ -133,7 +145,7 @@ class Index:
             row: match.dense
             + _WORDS_WEIGHT * max(min(1.0, lexical.get(row, 0.0) / mass), sounds.get(row, 0.0))
             + own * (self._lang_of_row[row] == reader.lang)
-            + _OWN_PLACE * reader.is_near(self._locale_of_row[row])
+            + _OWN_PLACE * reader.is_near(*self._place_of_row[row])
             for row, match in dense.items()
         }
         best = sorted(fused, key=lambda row: (-fused[row], row))[:k]
@@ -254,11 +266,31 @@ def brute_force(vectors: np.ndarray, query: np.ndarray, k: int) -> list[tuple[in
     return [(int(row), float(similarity[row])) for row in best]
 
 
+def build_command(folder: Path, encoder: Encoder) -> str:
+    """The command that builds `folder` with `encoder`, ready for the shell of this system."""
+    command = ["python", "-m", "index_builder", "build", "--corpus", "PATH", "--out", str(folder)]
+    if encoder.folder.resolve() != BUNDLED:
+        command += ["--encoder", str(encoder.folder)]
+    for option, prefix in (("--query-prefix", encoder.query_prefix), ("--passage-prefix", encoder.passage_prefix)):
+        if prefix:
+            command += [option, prefix]
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+
+
 def _check_encoder(folder: Path, manifest: dict[str, Any], encoder: Encoder) -> None:
     built_with = manifest["encoder"]
-    if built_with["dimension"] != encoder.dimension or built_with["fingerprint"] != encoder.fingerprint:
+    differing = [
+        (key.replace("_", " "), built_with[key], getattr(encoder, key))
+        for key in ("dimension", "fingerprint", "query_prefix", "passage_prefix")
+        if built_with[key] != getattr(encoder, key)
+    ]
+    if differing:
         raise IndexFolderError(
-            f"{folder} was built with encoder {built_with['name']} ({built_with['dimension']} dimensions, {built_with['fingerprint'][:12]}); "
-            f"the encoder now in use is {encoder.name} ({encoder.dimension} dimensions, {encoder.fingerprint[:12]}). "
-            "Choose the encoder it was built with in models.toml, or rebuild: python -m index_builder build --corpus assets/corpus --out PATH."
+            f"{folder} was built with encoder {built_with['name']} ({', '.join(f'{key} {_short(theirs)}' for key, theirs, _ in differing)}); "
+            f"the encoder now in use is {encoder.name} ({', '.join(f'{key} {_short(ours)}' for key, _, ours in differing)}). "
+            f"Choose the encoder it was built with in models.toml, or rebuild: {build_command(folder, encoder)}."
         )
+
+
+def _short(value: str | int) -> str:
+    return repr(value[:12]) if isinstance(value, str) else str(value)

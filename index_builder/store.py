@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import Any
 import hnswlib
 import numpy as np
 
+from index_builder.digest import file_sha256
 from index_builder.encode import Encoder, normalised
 from index_builder.read import entry_of, row_of
 from index_builder.sound import skeletons
 from index_builder.text import fold, sentence_spans
-from index_builder.vocabulary import Entry, MajlisError
+from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 
 SCHEMA = 1
 VIEW_KINDS = ("entry", "question", "sentence", "query")
@@ -139,7 +140,7 @@ def _write_entries(entries: Iterable[Entry], database: Path, settings: BuildSett
             f"""
             PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA page_size = 4096;
             CREATE TABLE entries (row INTEGER PRIMARY KEY, entry_id TEXT UNIQUE NOT NULL, lang TEXT NOT NULL, locale TEXT NOT NULL,
-                                  topic TEXT NOT NULL, kind TEXT NOT NULL, json TEXT NOT NULL);
+                                  region TEXT NOT NULL, topic TEXT NOT NULL, kind TEXT NOT NULL, json TEXT NOT NULL);
             CREATE TABLE views (view INTEGER PRIMARY KEY, row INTEGER NOT NULL, kind INTEGER NOT NULL, start INTEGER NOT NULL, end INTEGER NOT NULL);
             CREATE VIRTUAL TABLE lexical USING fts5(title, question, text, content='', columnsize=1, tokenize="{_TOKENIZER}");
             CREATE VIRTUAL TABLE vocabulary USING fts5vocab(lexical, row);
@@ -151,8 +152,8 @@ def _write_entries(entries: Iterable[Entry], database: Path, settings: BuildSett
             line = json.dumps(row_of(entry), ensure_ascii=False, sort_keys=True)
             digest.update(line.encode() + b"\n")
             db.execute(
-                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (row, entry.entry_id, entry.lang, entry.locale, entry.topic, entry.kind, line),
+                "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (row, entry.entry_id, entry.lang, entry.locale, entry.region, entry.topic, entry.kind, line),
             )
             db.execute(
                 "INSERT INTO lexical (rowid, title, question, text) VALUES (?, ?, ?, ?)",
@@ -268,14 +269,6 @@ def load_entry(line: str) -> Entry:
     return entry_of(json.loads(line), "entries.sqlite")
 
 
-def file_sha256(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a whole index. Raises IndexFolderError with the command that mends it."""
     mend = f"Build it with `python -m index_builder build --corpus PATH --out {folder}`."
@@ -286,12 +279,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         schema = manifest["schema"]
         whole = schema != SCHEMA or manifest["manifest_sha256"] == _manifest_sha256(manifest)
-    except (ValueError, KeyError, TypeError) as error:
+        problem = _problem(manifest) if whole and schema == SCHEMA else ""
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IndexFolderError(f"{path} cannot be read ({error!r}). {mend}") from error
     if schema != SCHEMA:
         raise IndexFolderError(f"{folder} was written in index schema {schema}; this version reads schema {SCHEMA}. {mend}")
     if not whole:
         raise IndexFolderError(f"{path} is damaged: its contents do not have the sha256 that it names. {mend}")
+    if problem:
+        raise IndexFolderError(f"{path} is not of this version's making: {problem}. {mend}")
     return manifest
 
 
@@ -310,10 +306,24 @@ def verify(folder: Path, manifest: dict[str, Any]) -> None:
             )
 
 
-@contextmanager
-def read_only(database: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-        yield db
+def _problem(manifest: dict[str, Any]) -> str:
+    """What keeps a manifest of the right schema and sha256 from being used; empty when nothing does. A missing key raises KeyError."""
+    for key, expected in (("space", "ip"), ("metric", "cosine")):
+        if manifest[key] != expected:
+            return f"{key} is {manifest[key]!r}, expected {expected!r}"
+    languages, files = manifest["views_by_language"], manifest["files"]
+    if strange := sorted(languages.keys() - set(LANGUAGES)):
+        return f"it holds a graph for {strange[0]!r}; known languages are {', '.join(LANGUAGES)}"
+    if missing := sorted({"entries.sqlite", *(f"graph.{lang}.hnsw" for lang in languages)} - files.keys()):
+        return f"files lacks {missing[0]}"
+    for part, keys in (
+        (manifest, ("entries",)),
+        (manifest["encoder"], ("name", "fingerprint", "dimension", "query_prefix", "passage_prefix")),
+        *((file, ("sha256", "bytes")) for file in files.values()),
+    ):
+        for key in keys:
+            part[key]
+    return ""
 
 
 def _manifest_sha256(manifest: dict[str, Any]) -> str:

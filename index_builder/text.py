@@ -20,11 +20,11 @@ FOLDS: tuple[tuple[str, str], ...] = (
     ("\u0307", ""),  # what is left of İ after lower-casing
     ("ı", "i"),  # Turkish typed on a keyboard without ı
 )
-DIGITS: tuple[tuple[str, str], ...] = tuple(
-    (f"[{''.join(chr(zero + value) for zero in (0x0660, 0x06F0, 0x0966, 0x09E6))}]", str(value)) for value in range(10)
+_TO_ASCII_DIGIT = {zero + value: str(value) for zero in (0x0660, 0x06F0, 0x0966, 0x09E6) for value in range(10)}
+DIGITS: tuple[tuple[str, str], ...] = tuple(  # the same table for the tokenizer
+    (f"[{''.join(chr(code) for code, digit in _TO_ASCII_DIGIT.items() if digit == ascii)}]", ascii) for ascii in "0123456789"
 )
 _COMPILED = tuple((regex.compile(pattern), replacement) for pattern, replacement in FOLDS)
-_TO_ASCII_DIGIT = {zero + value: str(value) for zero in (0x0660, 0x06F0, 0x0966, 0x09E6) for value in range(10)}
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+(?:['’][\p{L}\p{M}]+)*")
 _SENTENCE_END = regex.compile(r"(?<=[।॥؟!?…])[\"'”’»)\]]*\s+|(?<=[^\s.]{2}\.)[\"'”’»)\]]*\s+(?=[\p{Lu}\p{Lo}\p{N}\"'“‘«(])|\n+")
 
@@ -41,11 +41,6 @@ def fold(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words of `text`, folded. Combining vowel signs stay inside their word, which Python's `\\w` does not do."""
     return _WORD.findall(fold(text))
-
-
-def word_spans(text: str) -> list[tuple[int, int]]:
-    """Character offsets of the words of `text` as it is displayed."""
-    return [match.span() for match in _WORD.finditer(text)]
 
 
 @lru_cache(maxsize=4096)

@@ -18,6 +18,15 @@ _ASPIRATED = re.compile("(?<=[bcdfgjklprstv])h")
 _VOWELS = re.compile("[aeiouy'23]+")
 _DOUBLED = re.compile(r"(.)\1+")
 _WORD = re.compile(r"[a-z0-9'’]+", re.I)
+# One letter is a word or an ending of its own, and in a word list mostly the abbreviation of another: "e" was ইংরেজরা there. Here is what
+# people mean by it; the rule spells the others: Bangla "e" এ, "r" র, Assamese "t" ত, Nepali "m" म, Arabic "w" و.
+_ONE_LETTER = {
+    "ar": {"o": "و", "u": "و", "y": "يا"},
+    "as": {"o": "ও"},
+    "bn": {"k": "কে", "o": "ও"},
+    "hi": {"h": "है", "k": "के", "m": "में"},
+    "ne": {"k": "के", "u": "ऊ", "x": "छ"},
+}
 _NEAR = 0.34  # edits per letter that still make the same word: "mishthi" and "mishti"
 
 
@@ -72,8 +81,9 @@ class WordList:
     def native(self, roman: str) -> str:
         """One word. Arabic's article and the little words written onto a word are tried apart."""
         roman = roman.lower().replace("’", "'").strip("'")
-        known = self.exact.get(roman) or self._near(roman)
-        return known or by_rule(roman, self.lang)
+        if len(roman) == 1:
+            return _ONE_LETTER.get(self.lang, {}).get(roman) or by_rule(roman, self.lang)
+        return self.exact.get(roman) or self._near(roman) or by_rule(roman, self.lang)
 
     def _near(self, roman: str) -> str:
         candidates = self.by_skeleton.get(skeleton(roman), ())[:60]
@@ -88,7 +98,12 @@ def transliterate(text: str, words: WordList) -> str:
     if words.lang == "ar":
         # the article is written onto its noun: "el 2ahwe", "al-qahwa", "elqahwa"
         text = re.sub(r"\b([bwl]?)(al|el|il)[-\s]+(?=[a-z0-9])", lambda match: _ARTICLE[match.group(1)], text, flags=re.I)
-        return re.sub(r"(ال|بال|وال|لل)?([a-z0-9'’]*[a-z][a-z0-9'’]*)", lambda match: (match.group(1) or "") + words.native(match.group(2)), text, flags=re.I)
+        return re.sub(
+            r"(ال|بال|وال|لل)?([a-z0-9'’]*[a-z][a-z0-9'’]*)",
+            lambda match: (match.group(1) or "") + words.native(match.group(2)),
+            text,
+            flags=re.I,
+        )
     return _WORD.sub(lambda match: match.group() if match.group().isdigit() else words.native(match.group()), text)
 
 

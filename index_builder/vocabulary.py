@@ -14,9 +14,6 @@ TOPICS = (
 Kind = Literal["qa", "passage"]
 MatchedBy = Literal["text", "question", "query"]
 
-Qrels = Mapping[str, Mapping[str, int]]  # query_id -> entry_id -> grade, 0 = not relevant
-Run = Mapping[str, Mapping[str, float]]  # query_id -> entry_id -> score, higher is better
-
 
 class MajlisError(Exception):
     """What a user can put right. The page and the commands show its text, without a traceback."""

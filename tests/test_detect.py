@@ -1,5 +1,7 @@
 """The language that is shown beside every answer: the examples of its users, and every bad input that a text box can hold."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +136,18 @@ def test_a_missing_model_says_what_to_do(tmp_path):
 
 def test_the_default_settings_open_the_bundled_model():
     assert Detector.open(load_settings()).detect("অসমৰ ৰাজধানী কি?").lang == "as"
+
+
+def test_langid_as_it_comes_can_be_chosen_and_knows_only_our_seven():
+    stock = Detector.open(replace(load_settings(), language="langid-stock"))
+    assert stock.name == "langid-stock"
+    assert stock.detect("What is the capital of Assam?").lang == "en"
+    for text in ("Wie heißt die Hauptstadt von Deutschland?", "bharat ki rajdhani kya hai", "অসমৰ ৰাজধানী কি?", "क\ud800"):
+        found = stock.detect(text)
+        assert (found.lang, found.romanised, found.native) == (found.ranking[0][0], False, "")
+        assert {lang for lang, _ in found.ranking} == set(LANGUAGES)
+        assert sum(share for _, share in found.ranking) == pytest.approx(1, abs=1e-4)
+    assert stock.detect("12345").lang == "und"
 
 
 def test_skeletons_and_edits_bring_spellings_of_one_word_together():

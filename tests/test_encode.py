@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tracemalloc
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -93,6 +95,17 @@ def test_the_fingerprint_changes_with_weights_and_vocabulary_but_not_with_the_re
     assert altered != before
     (copy / "tokenizer.json").write_text("{}", encoding="utf-8")
     assert fingerprint(copy) not in (before, altered)
+
+
+def test_a_fingerprint_is_taken_in_constant_memory(tmp_path):
+    with (tmp_path / "model.safetensors").open("wb") as weights:
+        weights.truncate(64_000_000)
+    tracemalloc.start()
+    found = fingerprint(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8_000_000
+    assert found == sha256(b"model.safetensors\0" + sha256(bytes(64_000_000)).digest()).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["modules.json", "model.safetensors", "tokenizer.json"])

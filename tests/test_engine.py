@@ -22,6 +22,9 @@ HEAD = "What do men in Qatar wear on the head?"
 GHUTRA = "Men in Qatar wear a ghutra, a folded cloth held by a black cord called the agal."
 
 
+NATIVE = {("pohela boishakhe ki khay", "bn"): "পহেলা বৈশাখে কী খায়"}
+
+
 class ByScript:
     """Tells a language from its letters alone: enough for questions that are surely in one."""
 
@@ -41,6 +44,9 @@ class ByScript:
         lang = {"Arab": "ar", "Beng": "as" if regex.search("[ৰৱ]", text) else "bn", "Deva": "ne" if "छ" in text else "hi", "Cyrl": "ru",
                 "Latn": "tr" if regex.search("[ğşıİ]", text) else "en"}[script]  # fmt: skip
         return Detection(lang, script, False, 0.99, ((lang, 0.99),))
+
+    def native(self, text: str, lang: str) -> str:
+        return NATIVE.get((text, lang), "")
 
 
 class Says:
@@ -294,7 +300,7 @@ def test_an_answer_in_another_language_is_noticed_when_it_comes_at_once_or_is_sh
 
 def test_a_name_in_other_letters_is_not_another_language(index):
     done = last(engine_of(index, Says("ঘুতরা। [1]")), HEAD)
-    assert done.mode == "generate" and done.notices == ()
+    assert done.mode == "generate" and ("wrong_language", "") not in done.notices
 
 
 def test_an_empty_answer_is_replaced_by_the_evidence(index):
@@ -311,7 +317,7 @@ def test_a_citation_without_evidence_is_removed_and_counted(index):
 
 
 def test_an_answer_that_reached_its_limit_is_said_to_be_cut(index):
-    assert last(engine_of(index, Says("Men wear a", reason="length")), HEAD).notices == (("cut_short", ""),)
+    assert ("cut_short", "") in last(engine_of(index, Says("Men wear a", reason="length")), HEAD).notices
 
 
 def test_a_model_that_says_it_does_not_know_abstains(index):
@@ -383,3 +389,36 @@ def test_several_readers_at_once_each_get_their_own_answer(engine):
 
 def test_modes_are_those_that_can_be_had(index):
     assert engine_of(index).modes == ("verbatim",) and engine_of(index, Says()).modes == ("verbatim", "generate")
+
+
+def test_a_romanised_question_is_searched_in_the_script_of_the_language_that_the_user_says_it_is(index):
+    shown = [event for event in engine_of(index).ask(Question("pohela boishakhe ki khay", lang="bn")) if isinstance(event, Retrieved)]
+    assert shown[0].evidence[0].hit.entry.entry_id == "bn-BD.events.01"
+
+
+def test_an_answer_that_names_no_source_is_said_to(index):
+    done = last(engine_of(index, Says("Men in Qatar wear a ghutra on the head, held by a cord.")), HEAD, mode="generate")
+    assert ("uncited", "") in done.notices
+
+
+def test_sentences_that_their_source_does_not_bear_out_are_counted_for_the_reader(index):
+    done = last(engine_of(index, Says("Qataris always ride purple camels to distant oceans. [1]")), HEAD, mode="generate")
+    assert ("unsupported", "1") in done.notices
+
+
+def test_a_model_without_room_for_evidence_is_not_asked(index):
+    class Tiny(Says):
+        context = 10
+
+    model = Tiny("anything")
+    done = last(engine_of(index, model), HEAD, mode="generate")
+    assert (done.mode, done.answer.startswith(GHUTRA[:20]), done.notices, model.messages) == ("verbatim", True, (("no_room", ""),), [])
+
+
+def test_a_defect_of_ours_costs_one_answer_and_is_told(index):
+    class Broken(ByScript):
+        def detect(self, text: str, prior: str = "") -> Detection:
+            raise RuntimeError("a bug")
+
+    failed = last(Engine(Broken(), index, UNCALIBRATED), HEAD)
+    assert isinstance(failed, Failed) and "RuntimeError: a bug" in failed.values["detail"]

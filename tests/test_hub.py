@@ -3,6 +3,8 @@
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ import pytest
 
 from demo import hub
 from demo.hub import HubError
-from demo.settings import Model, ModelFile, Settings
+from demo.settings import ROOT, Model, ModelFile, Settings, load_settings
 
 CHUNK = 10 * 1024 * 1024  # what huggingface-hub writes at a time
 WEIGHTS = bytes(range(256)) * (CHUNK // 128 + CHUNK // 512)  # two chunks and a half
@@ -27,6 +29,7 @@ class SmallHub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = {"/someone/model/resolve/v1/weights.bin": WEIGHTS, "/someone/model/resolve/v1/sub/config.json": CONFIG}
+        self.commit = "c" * 40  # of v1
         self.store = ""  # large files are redirected to this address, as the real Hub does
         self.tokens: list[str] = []
         self.cut_after = 0  # the next GET is reset after so many bytes
@@ -54,7 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         self.server.seen.append((self.command, self.path, wanted))
         self.server.tokens.append(self.headers.get("Authorization", ""))
-        content = self.server.files.get(self.path)
+        revision = self.path.split("/")[4]
+        commit = self.server.commit if revision == "v1" else revision
+        content = self.server.files.get(self.path) or self.server.files.get(self.path.replace(self.server.commit, "v1"))
         if content is None:
             self.send_response(404)
             self.send_header("X-Error-Code", "EntryNotFound")
@@ -66,14 +71,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", f"{self.server.store}{self.path}")
             self.send_header("X-Linked-ETag", f'"{sha256(content).hexdigest()}"')
             self.send_header("X-Linked-Size", str(len(content)))
-            self.send_header("X-Repo-Commit", "c" * 40)
+            self.send_header("X-Repo-Commit", commit)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         self.send_response(206 if wanted else 200)
         self.send_header("ETag", f'"{sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "c" * 40)
+        self.send_header("X-Repo-Commit", commit)
         self.send_header("Content-Length", str(len(content) - start))
         if wanted:
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
@@ -175,7 +180,7 @@ def test_a_broken_download_leaves_no_final_name_and_the_next_call_goes_on_where_
     assert arrived >= CHUNK
     small_hub.seen.clear()
     hub.fetch(model(), settings, quiet, small_hub.url)
-    assert ("GET", "/someone/model/resolve/v1/weights.bin", f"bytes={arrived}-") in small_hub.seen
+    assert ("GET", f"/someone/model/resolve/{small_hub.commit}/weights.bin", f"bytes={arrived}-") in small_hub.seen
     assert (folder / "weights.bin").read_bytes() == WEIGHTS and hub.verify(model(), settings) == []
 
 
@@ -211,7 +216,49 @@ def test_a_file_that_arrived_is_not_fetched_again_when_the_next_one_fails(small_
     small_hub.files["/someone/model/resolve/v1/sub/config.json"] = config
     small_hub.seen.clear()
     hub.fetch(model(), settings, quiet, small_hub.url)
-    assert {path for _, path, _ in small_hub.seen} == {"/someone/model/resolve/v1/sub/config.json"}
+    assert {path for _, path, _ in small_hub.seen} == {f"/someone/model/resolve/{small_hub.commit}/sub/config.json"}
+
+
+def move_on(small_hub, config: bytes) -> None:
+    """A new commit with another config; what the old one held can still be had by its name."""
+    at = "/someone/model/resolve/{}/{}".format
+    for file in ("weights.bin", "sub/config.json"):
+        small_hub.files[at(small_hub.commit, file)] = small_hub.files[at("v1", file)]
+    small_hub.files[at("v1", "sub/config.json")] = config
+    small_hub.commit = "d" * 40
+
+
+def test_all_files_of_a_fetch_come_from_one_commit_when_the_repository_moves_on_between_them(small_hub, settings):
+    unknown = model(weights_sha="", config_sha="")
+
+    def say(text: str) -> None:
+        if "file 2 of 2" in text:
+            move_on(small_hub, b"newer")
+
+    folder = hub.fetch(unknown, settings, say, small_hub.url)
+    assert (folder / "sub/config.json").read_bytes() == CONFIG and small_hub.commit == "d" * 40
+
+
+def test_a_fetch_that_was_interrupted_goes_on_with_the_commit_of_its_first_file(small_hub, settings):
+    unknown = model(weights_sha="", config_sha="")
+    config = small_hub.files.pop("/someone/model/resolve/v1/sub/config.json")
+    with pytest.raises(HubError, match="could not be fetched"):
+        hub.fetch(unknown, settings, quiet, small_hub.url)
+    small_hub.files["/someone/model/resolve/v1/sub/config.json"] = config
+    move_on(small_hub, b"newer")
+    folder = hub.fetch(unknown, settings, quiet, small_hub.url)
+    assert (folder / "sub/config.json").read_bytes() == CONFIG
+    assert json.loads((folder / "verified.json").read_text())["@commit"] == "c" * 40
+
+
+def test_a_file_that_a_space_has_in_its_cache_fixes_the_commit_too(small_hub, settings, monkeypatch, tmp_path):
+    cached = tmp_path / "snapshots" / small_hub.commit / "weights.bin"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(WEIGHTS)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda _, name, **__: str(cached) if name == "weights.bin" else None)
+    move_on(small_hub, b"newer")
+    folder = hub.fetch(model(weights_sha="", config_sha=""), settings, quiet, small_hub.url)
+    assert (folder / "weights.bin").read_bytes() == WEIGHTS and (folder / "sub/config.json").read_bytes() == CONFIG
 
 
 def test_a_hub_that_is_not_there_ends_in_a_message(settings):
@@ -232,7 +279,9 @@ def test_offline_refuses_and_asks_nothing(small_hub, tmp_path):
 def test_an_unknown_hash_is_recorded_and_compared_later(small_hub, settings):
     unknown = model(weights_sha="", config_sha="")
     folder = hub.fetch(unknown, settings, quiet, small_hub.url)
-    assert json.loads((folder / "verified.json").read_text()) == {"weights.bin": digest(WEIGHTS), "sub/config.json": digest(CONFIG)}
+    assert json.loads((folder / "verified.json").read_text()) == {
+        "@commit": small_hub.commit, "weights.bin": digest(WEIGHTS), "sub/config.json": digest(CONFIG),
+    }  # fmt: skip
     assert hub.verify(unknown, settings) == []
 
     (folder / "sub/config.json").write_bytes(b'{"words": 8}\n')
@@ -287,6 +336,32 @@ def test_a_bundled_model_that_is_missing_names_the_command_that_restores_it(sett
     with pytest.raises(HubError, match=r"ships with Majlis: restore it from the repository \(git checkout -- assets/models/nowhere\)"):
         hub.require(bundled, settings)
     assert hub.verify(bundled, settings)[0].endswith("nowhere is missing")
+
+
+def test_the_files_of_a_bundled_model_are_checked_where_their_hash_is_known(settings, tmp_path):
+    def bundled(*files: ModelFile) -> Model:
+        return Model("own", "encoder", "Own", "MIT", (), folder=str(tmp_path), files=files)
+
+    (tmp_path / "config.json").write_bytes(CONFIG)
+    config = ModelFile("config.json", digest(CONFIG))
+    assert hub.verify(bundled(config), settings) == []
+    assert hub.verify(bundled(), settings) == ["not checked: no sha256 in models.toml"]
+    assert hub.verify(bundled(ModelFile("config.json")), settings) == ["config.json not checked: no sha256 in models.toml"]
+    assert hub.verify(bundled(config, ModelFile("weights.bin", "0" * 64)), settings) == ["weights.bin is missing"]
+    (tmp_path / "config.json").write_bytes(CONFIG[::-1])
+    assert hub.verify(bundled(config), settings) == ["config.json is not the file that ships (sha256 differs)"]
+
+
+def test_the_encoder_that_ships_is_the_one_that_the_registry_names():
+    registry = load_settings(environment={})
+    encoder = registry.model("majlis-static")
+    assert {"model.safetensors", "tokenizer.json", "modules.json"} <= {file.path for file in encoder.files}
+    assert hub.verify(encoder, registry) == []
+
+
+def test_models_are_looked_after_without_loading_what_searches():
+    loaded = "import sys, demo.hub; print([name for name in ('hnswlib', 'torch', 'huggingface_hub') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
 
 def test_a_generators_gguf_is_found_as_a_file_or_in_its_folder(settings, tmp_path):

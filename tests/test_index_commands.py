@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -39,6 +40,12 @@ def test_build_writes_an_index_and_says_what_is_in_it(corpus, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "9 entries {'ar': 1, 'as': 1, 'bn': 1, 'en': 3, 'hi': 1, 'ne': 1, 'tr': 1}" in out
     assert "encoded 9 of 9 entries" in err
+
+
+def test_build_prints_its_manifest_as_json_and_its_progress_elsewhere(corpus, tmp_path, capsys):
+    assert run("build", "--corpus", corpus, "--out", tmp_path / "index", "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == read_manifest(tmp_path / "index") and "encoded 9 of 9 entries" in err
 
 
 def test_two_builds_give_the_same_files(corpus, tmp_path):
@@ -200,6 +207,13 @@ def test_encode_says_when_its_file_cannot_be_written(monkeypatch, tmp_path, caps
     feed(monkeypatch, b"fine\n")
     assert run("encode", "--kind", "query", "--out", tmp_path / "no" / "x.npy") == 1
     assert "could not be written" in capsys.readouterr().err
+
+
+def test_output_is_utf8_whatever_the_code_page(folder):
+    command = [sys.executable, "-m", "index_builder", "search", "পহেলা বৈশাখ", "--index", str(folder), "--k", "1"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"})
+    assert ran.returncode == 0, ran.stderr
+    assert "পহেলা বৈশাখে মানুষ কী খায়?" in ran.stdout.decode("utf-8")
 
 
 def test_the_command_runs_as_a_program(tmp_path, folder):

@@ -128,6 +128,22 @@ def test_tsv_and_csv_are_read_by_their_header(tmp_path):
     assert (second.entry_id, second.kind, second.lang, second.text, second.extra) == ("2", "passage", "hi", "लू, गरम हवा", {"votes": "3"})
 
 
+def test_the_language_given_is_that_of_table_rows_that_name_none(tmp_path):
+    (tmp_path / "a.csv").write_text("lang,locale,text\ntr,,Çay\n,hi-IN,चाय\n,,চা\n", encoding="utf-8")
+    (tmp_path / "b.tsv").write_text("question\tanswer\nকী?\tচা।\n", encoding="utf-8")
+    assert [entry.lang for entry in read(tmp_path, lang="bn")] == ["tr", "hi", "bn", "bn"]
+    with pytest.raises(CorpusError, match=r"a\.csv:4: field 'lang' is ''"):
+        read(tmp_path)
+
+
+def test_text_files_of_one_name_in_different_folders_have_passages_of_different_ids(tmp_path):
+    for place in ("assam/notes.md", "nepal/notes.md", "notes.md", "notes.txt"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("Tea.\n", encoding="utf-8")
+    assert [entry.entry_id for entry in read(tmp_path, lang="en")] == ["assam/notes.md:1", "nepal/notes.md:1", "notes.md:1", "notes.txt:1"]
+    assert [entry.entry_id for entry in read(tmp_path / "assam", tmp_path / "notes.txt", lang="en")] == ["notes.md:1", "notes.txt:1"]
+
+
 def test_a_framework_tsv_is_read_like_multinativqa(tmp_path):
     path = tmp_path / "NativQA_hi_NA_in_train.tsv"
     path.write_text("data_id\tcategory\tinput_query\tquestion\tanswer\n7\tweather\tलू\tलू क्या है?\tगरम हवा।\n", encoding="utf-8")

@@ -1,6 +1,7 @@
 """Turns as HTML: every text as it is, each in its own direction, and never a tag or an address that is not ours."""
 
 import asyncio
+import threading
 from html.parser import HTMLParser
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from demo.events import Citation, Detected, Detection, Done, Failed, Replaced, Retrieved, Token
 from demo.languages import all_endonyms, endonym, strings
 from demo.page import render
-from demo.page.private import WithoutForeignAddresses
+from demo.page.private import Private
 from demo.page.turn import Turn, after
 from index_builder.vocabulary import LANGUAGES, Entry, Evidence, Hit
 
@@ -401,7 +402,11 @@ def served(body_parts: list[bytes], path: str = "/") -> tuple[bytes, dict[bytes,
     async def send(message):
         sent.append(message)
 
-    asyncio.run(WithoutForeignAddresses(app)({"type": "http", "path": path, "method": "GET"}, None, send))
+    # a thread of its own: a browser test in the same session leaves an event loop running in this one
+    request = {"type": "http", "path": path, "method": "GET"}
+    thread = threading.Thread(target=lambda: asyncio.run(Private(app)(request, None, send)))
+    thread.start()
+    thread.join()
     return b"".join(message.get("body", b"") for message in sent), dict(sent[0]["headers"])
 
 

@@ -4,6 +4,9 @@ import pytest
 
 from demo.retrieve import SHOWN, retrieve
 from index_builder.relevance import UNCALIBRATED, Relevance
+from index_builder.search import Index
+from index_builder.store import BuildSettings, build_index
+from index_builder.vocabulary import Entry
 
 NEVER_ENOUGH = Relevance(dense=3.0, coverage=2.0, bias=-2.0, threshold=1.1)
 
@@ -62,6 +65,22 @@ def test_the_place_of_the_reader_prefers_and_never_excludes(index):
         if item.hit.entry.entry_id in gain:
             assert (item.hit.fused > gain[item.hit.entry.entry_id]) == (item.hit.entry.locale == "tr-TR")
     assert {item.hit.entry.lang for item in there} != {"tr"}
+
+
+def test_english_about_the_region_of_the_reader_is_preferred_to_english_about_the_rest_of_the_country(encoder, tmp_path):
+    entries = [
+        Entry(region, "passage", "en", "Tea is drunk with milk.", locale="en-IN", region=region)
+        for region in ("north_india", "west_bengal", "assam")
+    ]
+    build_index(entries, encoder, tmp_path / "index", BuildSettings(), say=lambda _: None)
+    india = Index(tmp_path / "index", encoder)
+
+    def first(**place) -> str:
+        return retrieve(india, "tea", "en", UNCALIBRATED, **place).evidence[0].hit.entry.region
+
+    assert first() == "north_india"  # equals in corpus order
+    assert [first(locale=locale) for locale in ("as-IN", "bn-IN", "hi-IN")] == ["assam", "west_bengal", "north_india"]
+    assert first(region="assam") == first(locale="bn-IN", region="assam") == "assam"
 
 
 def test_the_relevance_is_that_of_the_best_evidence_and_decides_weakness(index):

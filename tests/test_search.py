@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def bundled(encoder, tmp_path_factory) -> Index:
 class NumberedVectors:
     """An encoder whose texts are the numbers of the rows of a matrix."""
 
-    name, fingerprint, query_prefix, passage_prefix = "numbered", "0" * 64, "", ""
+    name, folder, fingerprint, query_prefix, passage_prefix = "numbered", Path("numbered"), "0" * 64, "", ""
 
     def __init__(self, rows):
         self.rows, self.dimension = rows, rows.shape[1]
@@ -190,22 +191,35 @@ def test_the_reader_is_preferred_and_nobody_is_excluded(encoder, tmp_path):
     assert ids(index.search("tea")) == ["en-QA", "bn-BD", "bn-IN", "en-BD", "hi-IN"]  # equals in corpus order
     assert ids(index.search("tea", reader=Reader("bn"))) == ["bn-BD", "bn-IN", "en-QA", "en-BD", "hi-IN"]
     assert ids(index.search("tea", reader=Reader("bn", "bn-IN"))) == ["bn-IN", "bn-BD", "en-QA", "en-BD", "hi-IN"]
-    assert ids(index.search("tea", reader=Reader("bn", "bn-BD"))) == ["bn-BD", "en-BD", "bn-IN", "en-QA", "hi-IN"]
+    assert ids(index.search("tea", reader=Reader("bn", "bn-BD"))) == ["bn-BD", "bn-IN", "en-QA", "en-BD", "hi-IN"]
 
 
-@pytest.mark.parametrize(
-    "reader, locale, near",
-    [
-        ("bn-BD", "bn-BD", True),
-        ("bn-BD", "en-BD", True),
-        ("ar-QA", "en-QA", True),
-        ("bn-IN", "hi-IN", False),
-        ("", "en-QA", False),
-        ("", "", False),
-    ],
-)
-def test_near_is_the_own_locale_or_english_about_the_own_country(reader, locale, near):
-    assert Reader(reader[:2], reader).is_near(locale) is near
+def test_passages_about_the_readers_region_come_first_in_any_language(encoder, tmp_path):
+    places = [("en-IN", "north_india"), ("en-IN", "assam"), ("as-IN", "assam"), ("bn-IN", "west_bengal"), ("en-IN", "west_bengal")]
+    entries = [
+        Entry(f"{region}.{locale[:2]}", "passage", locale[:2], "Tea is drunk with milk.", locale=locale, region=region)
+        for locale, region in places
+    ]
+    build_index(entries, encoder, tmp_path / "index", BuildSettings(), say=lambda _: None)
+    index = Index(tmp_path / "index", encoder)
+    assert ids(index.search("tea", reader=Reader("as", "as-IN", "assam")))[:2] == ["assam.as", "assam.en"]
+    assert ids(index.search("tea", reader=Reader("en", region="west_bengal")))[:2] == ["west_bengal.en", "west_bengal.bn"]
+
+
+@pytest.mark.parametrize("reader, locale, region, near", [
+    (Reader("bn", "bn-IN", "west_bengal"), "bn-IN", "west_bengal", True),
+    (Reader("bn", "bn-IN", "west_bengal"), "en-IN", "west_bengal", True),
+    (Reader("bn", "bn-IN", "west_bengal"), "en-IN", "assam", False),
+    (Reader("bn", "bn-IN", "west_bengal"), "hi-IN", "north_india", False),
+    (Reader("ar", "ar-QA", "gulf"), "ar-QA", "", True),
+    (Reader("ar", "ar-QA", "gulf"), "en-QA", "", False),
+    (Reader("ar", "ar-QA"), "ar-QA", "gulf", False),
+    (Reader("en", region="gulf"), "ar-QA", "gulf", True),
+    (Reader("en"), "en-QA", "gulf", False),
+    (Reader("en"), "", "", False),
+])  # fmt: skip
+def test_near_is_what_is_about_the_readers_region_or_where_none_is_named_of_the_readers_locale(reader, locale, region, near):
+    assert reader.is_near(locale, region) is near
 
 
 # Any text

@@ -2,20 +2,23 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from index_builder.digest import file_sha256
 from index_builder.encode import open_encoder
 from index_builder.read import CorpusError, read_corpus, row_of
 from index_builder.search import Index
-from index_builder.store import BuildSettings, IndexFolderError, _reserve, build_index, read_manifest, verify
+from index_builder.store import BuildSettings, IndexFolderError, _manifest_sha256, _reserve, build_index, read_manifest, verify
 from index_builder.vocabulary import Entry
 from tests.conftest import ROOT, small_corpus
 
@@ -112,7 +115,9 @@ class FailingEncoder:
     """The bundled encoder, until it has encoded `calls` batches."""
 
     def __init__(self, encoder, calls, error=KeyboardInterrupt):
-        self.__dict__ |= {name: getattr(encoder, name) for name in ("name", "dimension", "fingerprint", "query_prefix", "passage_prefix")}
+        self.__dict__ |= {
+            name: getattr(encoder, name) for name in ("name", "folder", "dimension", "fingerprint", "query_prefix", "passage_prefix")
+        }
         self.encoder, self.left, self.error = encoder, calls, error
 
     def encode(self, texts, kind):
@@ -354,7 +359,9 @@ def test_an_index_of_another_encoder_is_refused(built, tmp_path):
     weights[-1] ^= 0x01
     (folder / "model.safetensors").write_bytes(weights)
     with pytest.raises(
-        IndexFolderError, match=r"was built with encoder majlis-static .*the encoder now in use is other .*models\.toml, or rebuild"
+        IndexFolderError,
+        match=r"was built with encoder majlis-static .*the encoder now in use is other .*models\.toml, or rebuild: "
+        rf"python -m index_builder build --corpus PATH --out {built} --encoder {folder}\.",
     ):
         Index(built, open_encoder(folder))
 
@@ -362,8 +369,77 @@ def test_an_index_of_another_encoder_is_refused(built, tmp_path):
 def test_an_encoder_of_another_dimension_is_refused(built, encoder):
     narrow = FailingEncoder(encoder, 0)
     narrow.dimension = 128
-    with pytest.raises(IndexFolderError, match=r"\(256 dimensions, .*\(128 dimensions"):
+    with pytest.raises(IndexFolderError, match=r"\(dimension 256\).*\(dimension 128\)"):
         Index(built, narrow)
+
+
+def test_an_encoder_with_other_prefixes_is_refused_with_the_command_that_rebuilds(built):
+    prefixed = open_encoder(ROOT / "assets/models/encoder", query_prefix="query: ", passage_prefix="passage: ")
+    with pytest.raises(IndexFolderError) as refused:
+        Index(built, prefixed)
+    assert "(query prefix '', passage prefix '')" in str(refused.value)
+    assert "(query prefix 'query: ', passage prefix 'passage: ')" in str(refused.value)
+    command = f"python -m index_builder build --corpus PATH --out {built} --query-prefix 'query: ' --passage-prefix 'passage: '."
+    assert str(refused.value).endswith(command)  # no --encoder: it is the bundled one
+
+
+# Folders that somebody else made
+
+
+def forge(folder: Path, change) -> None:
+    """A manifest that was changed and signed again, with the files as they now are."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for name in manifest["files"]:
+        manifest["files"][name] = {"sha256": file_sha256(folder / name), "bytes": (folder / name).stat().st_size}
+    change(manifest)
+    manifest["manifest_sha256"] = _manifest_sha256(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize("change, complaint", [
+    (lambda manifest: manifest["files"].pop("entries.sqlite"), "files lacks entries.sqlite"),
+    (lambda manifest: manifest["files"].pop("graph.tr.hnsw"), "files lacks graph.tr.hnsw"),
+    (lambda manifest: manifest["views_by_language"].update({"../x": 1}), "it holds a graph for '../x'; known languages are ar, as,"),
+    (lambda manifest: manifest.update(space="l2"), "space is 'l2', expected 'ip'"),
+    (lambda manifest: manifest.update(metric="dot"), "metric is 'dot', expected 'cosine'"),
+])  # fmt: skip
+def test_a_manifest_that_promises_something_else_is_refused(built, encoder, change, complaint):
+    forge(built, change)
+    with pytest.raises(IndexFolderError, match=f"{re.escape(complaint)}.*Build it with"):
+        Index(built, encoder)
+
+
+@pytest.mark.parametrize("path", [
+    ("entries",), ("space",), ("metric",), ("files",), ("encoder",), ("views_by_language",), ("encoder", "fingerprint"), ("encoder", "query_prefix"),
+    ("files", "entries.sqlite", "bytes"), ("files", "graph.bn.hnsw", "sha256"),
+])  # fmt: skip
+def test_a_manifest_that_lacks_a_key_is_refused(built, encoder, path):
+    def drop(manifest):
+        *parents, key = path
+        for parent in parents:
+            manifest = manifest[parent]
+        del manifest[key]
+
+    forge(built, drop)
+    with pytest.raises(IndexFolderError, match=f"manifest.json cannot be read .*{path[-1]}.*Build it with"):
+        Index(built, encoder)
+
+
+@pytest.mark.parametrize("name", ["graph.hi.hnsw", "entries.sqlite"])
+@pytest.mark.parametrize("content", [b"", b"no such thing " * 100])
+def test_a_file_that_is_something_else_is_refused(built, encoder, name, content):
+    (built / name).write_bytes(content)
+    forge(built, lambda manifest: None)
+    with pytest.raises(IndexFolderError, match="cannot be loaded .*Rebuild it: python -m index_builder build --corpus PATH --out"):
+        Index(built, encoder)
+
+
+def test_an_index_without_regions_is_refused(built, encoder):
+    with closing(sqlite3.connect(built / "entries.sqlite")) as db, db:
+        db.execute("ALTER TABLE entries DROP COLUMN region")
+    forge(built, lambda manifest: None)
+    with pytest.raises(IndexFolderError, match="cannot be loaded .*region"):
+        Index(built, encoder)
 
 
 def test_the_database_is_never_written_to(built, encoder):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 
-from index_builder.text import fold, same_word, sentence_spans, sentences, stem, word_spans, words
+from index_builder.text import DIGITS, fold, same_word, sentence_spans, sentences, stem, words
 from index_builder.train.tokenizer import folding_normalizer
 from tests.texts import any_text
 
@@ -35,6 +35,11 @@ def test_folding_removes_what_does_not_change_a_word(written, folded):
     assert fold(written) == folded == NORMALIZER.normalize_str(written)
 
 
+def test_every_digit_is_folded_to_its_ascii_one_in_the_table_of_the_tokenizer_too():
+    assert DIGITS[0] == ("[٠۰०০]", "0") and DIGITS[9] == ("[٩۹९৯]", "9") and len(DIGITS) == 10
+    assert all(fold(letters.strip("[]")) == digit * 4 for letters, digit in DIGITS)
+
+
 @pytest.mark.parametrize(
     "text, expected",
     [
@@ -47,11 +52,6 @@ def test_folding_removes_what_does_not_change_a_word(written, folded):
 )
 def test_vowel_signs_and_apostrophes_stay_inside_their_word(text, expected):
     assert words(text) == expected
-
-
-def test_word_spans_are_offsets_into_the_text_as_displayed():
-    text = "ভোগালী বিহু, ২০২৪"
-    assert [text[start:end] for start, end in word_spans(text)] == ["ভোগালী", "বিহু", "২০২৪"]
 
 
 @settings(deadline=None, max_examples=300)

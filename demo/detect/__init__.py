@@ -4,7 +4,7 @@
     detector.detect("অসমৰ ৰাজধানী কি?")        # lang "as", why "ৰ occurs only in Assamese"
     detector.detect("আর?", prior="bn")          # the previous turn's language decides for what is too short to tell
 
-A detector holds no state that a call changes, so threads share one.
+A call changes nothing but caches, so threads share one detector.
 """
 
 from dataclasses import dataclass, replace
@@ -88,6 +88,10 @@ class Detector:
             why=self._why(chosen, best, rival, swayed) if sure else f"could be {_name(best)} or {_name(rival)}: too little to tell",
         )  # fmt: skip
         return replace(found, native=self.transliterator.native(text, found.lang)) if found.romanised else found
+
+    def native(self, text: str, lang: str) -> str:
+        """Text in Latin letters in the script of `lang`, when the user says which language it is; empty when there is no word list for it."""
+        return self.transliterator.native(text, lang)
 
     def _why(self, chosen: _Chosen, best: str, rival: str, swayed: bool) -> str:
         if swayed:

@@ -1,5 +1,7 @@
 """A language model that writes: `open_generator` gives one from models.toml, local or behind a URL; both stream and both really stop."""
 
+from urllib.parse import urlsplit
+
 from demo.generate.local import LocalGenerator
 from demo.generate.remote import RemoteGenerator
 from demo.generate.types import Ended, GenerationError, Generator, GeneratorDied
@@ -15,5 +17,9 @@ def open_generator(settings: Settings, gpu: str = "auto") -> Generator | None:
         return None
     model = settings.model(settings.generator, "generator")
     if model.url:
+        if settings.offline and urlsplit(model.url).hostname not in ("127.0.0.1", "localhost", "::1"):
+            raise GenerationError(
+                f"Majlis was started with --offline, and {model.name} is served by {model.url}. Start it without --offline, or choose another model."
+            )
         return RemoteGenerator(model)
     return LocalGenerator(model, gguf_of(model, settings), gpu)

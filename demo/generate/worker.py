@@ -92,7 +92,7 @@ class Worker:
             except (ValueError, RuntimeError, MemoryError, OSError) as error:
                 # What does not fit: first fewer layers on the GPU, then a smaller context.
                 if layers:
-                    layers = 0
+                    layers = _fewer(layers, command["path"])
                 elif context > SMALLEST_CONTEXT and "context" in str(error).lower():
                     context //= 2
                 else:
@@ -176,6 +176,37 @@ class Worker:
         for piece in self._control:
             content = content.replace(piece, f"{piece[0]} {piece[1:]}" if len(piece) > 1 else "")
         return content
+
+
+def _fewer(layers: int, path: str) -> int:
+    """Half of `layers`, or of all that the model has where more, or a negative number for all, were asked for; in the end 0."""
+    count = _layers_of(path)
+    return (min(layers, count) if layers > 0 else count) // 2
+
+
+def _layers_of(path: str) -> int:
+    """The number of layers of a model, from its file alone; 0 where it cannot be read."""
+    import llama_cpp
+
+    parameters = llama_cpp.llama_model_default_params()
+    parameters.vocab_only, parameters.n_gpu_layers = True, 0  # no weights are loaded
+    model = llama_cpp.llama_model_load_from_file(path.encode(), parameters)
+    if not model:
+        return 0
+    try:
+        architecture = _metadata(model, "general.architecture")
+        found = _metadata(model, f"{architecture}.block_count")
+        return int(found) if found.isdecimal() else 0
+    finally:
+        llama_cpp.llama_model_free(model)
+
+
+def _metadata(model, key: str) -> str:
+    import llama_cpp
+
+    buffer = ctypes.create_string_buffer(256)
+    length = llama_cpp.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
+    return buffer.value.decode() if length >= 0 else ""
 
 
 def _control_tokens(llm, template) -> list[str]:

@@ -16,7 +16,7 @@ from demo.engine import LONGEST_QUESTION, Question
 from demo.events import Event
 from demo.languages import LANGUAGE, REGIONS, preferred_language, strings
 from demo.page import render
-from demo.page.private import WithoutForeignAddresses
+from demo.page.private import Private
 from demo.page.turn import Turn, after
 from index_builder.vocabulary import LANGUAGES
 
@@ -24,16 +24,6 @@ HERE = Path(__file__).resolve().parent
 FONTS = HERE.parent.parent / "assets" / "fonts"
 _KEPT_TURNS = 20
 _REDRAW_S = 0.05  # a page redrawn more often than this gains nothing a reader could see
-# where a place narrows the search: the locale whose country counts
-_LOCALE_OF_REGION = {
-    "gulf": "ar-QA",
-    "assam": "as-IN",
-    "bangladesh": "bn-BD",
-    "west_bengal": "bn-IN",
-    "north_india": "hi-IN",
-    "nepal": "ne-NP",
-    "turkiye": "tr-TR",
-}
 _DIRECT = "(lang) => { document.documentElement.lang = lang; document.documentElement.dir = lang === 'ar' ? 'rtl' : 'ltr'; }"
 
 
@@ -52,8 +42,9 @@ class Page:
         return self.blocks.launch(**self.launch_options, **options)
 
 
-def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_command: str = "") -> Page:
-    """The whole page around one engine. `modes` are the answer modes offered; `model_command` is shown when no model writes."""
+def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_command: str = "", server: str = "") -> Page:
+    """The whole page around one engine. `modes` are the answer modes offered; `model_command` is shown when no model writes;
+    `server` names the host that questions are sent to, if they leave this machine."""
     running: dict[str, threading.Event] = {}  # session -> what stops its answer
 
     def answer(text: str, turns: list[Turn], page_lang: str, region: str, mode: str, lang: str, request: gr.Request) -> Iterator[tuple]:
@@ -61,32 +52,38 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
         if before := running.get(request.session_hash):
             before.set()  # a new question ends the answer to the last one
         running[request.session_hash] = cancel
-        prior = turns[-1].lang if turns else ""
         if lang and turns:
             turns = turns[:-1]  # a corrected language answers the same question again, in its place
+        prior = turns[-1].lang if turns else ""
         turns = turns[-_KEPT_TURNS + 1 :]
         turn = Turn(text, page_lang)
         drawn = 0.0
         yield shown([*turns, turn], page_lang, busy=True)
         try:
-            question = Question(text, lang, _LOCALE_OF_REGION.get(region, ""), mode if mode in modes else "", page_lang, prior)
+            question = Question(text, lang, region=region, mode=mode if mode in modes else "", page_lang=page_lang, prior=prior)
             for event in engine.ask(question, cancel):
+                if running.get(request.session_hash) is not cancel:
+                    return  # a newer question, or a new conversation, has the page now
                 turn = after(turn, event)
                 if not turn.over and time.monotonic() - drawn > _REDRAW_S:
                     drawn = time.monotonic()
                     yield shown([*turns, turn], page_lang, busy=True)
         finally:
             cancel.set()  # also when the reader went away and Gradio closed this generator
-            if running.get(request.session_hash) is cancel:
+            current = running.get(request.session_hash) is cancel
+            if current:
                 del running[request.session_hash]
-        yield shown([*turns, turn], page_lang, busy=False)
+        if current:
+            yield shown([*turns, turn], page_lang, busy=False)
 
     def shown(turns: list[Turn], page_lang: str, busy: bool) -> tuple:
         last = turns[-1] if turns else None
-        detected = last.lang if last and last.detected else None
+        detected = last.detected if last else None
+        # Preselected only when it is what was detected or chosen: a selected button cannot be pressed.
+        chosen = detected.answer_lang if detected and (detected.corrected or detected.answer_lang == detected.detection.lang) else None
         return (
-            turns, render.conversation(turns, page_lang), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
-            gr.update(visible=bool(detected), value=detected), gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=not turns), gr.update(visible=bool(turns)),
+            turns, render.conversation(turns, page_lang, server), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
+            gr.update(visible=bool(detected), value=chosen), gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=not turns), gr.update(visible=bool(turns)),
         )  # fmt: skip
 
     def ask(text: str, turns: list[Turn], page_lang: str, region: str, mode: str, request: gr.Request) -> Iterator[tuple]:
@@ -111,7 +108,7 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
         last = turns[-1] if turns else None
         return (
             {**(stored or {}), "page_lang": page_lang},
-            render.header(page_lang), render.conversation(turns, page_lang), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
+            render.header(page_lang), render.conversation(turns, page_lang, server), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
             render.footer(page_lang, model_command),
             gr.update(label=words["ask_label"], placeholder=words["ask_placeholder"], rtl=LANGUAGE[page_lang].direction == "rtl"),
             gr.update(value=words["ask"]), gr.update(value=words["stop"]), gr.update(value=words["new_conversation"]),
@@ -123,8 +120,17 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
     def _modes(page_lang: str) -> list[tuple[str, str]]:
         return [(strings(page_lang)[f"mode_{mode}"], mode) for mode in modes]
 
-    def forget(page_lang: str) -> tuple:
+    def forget(page_lang: str, request: gr.Request) -> tuple:
+        if cancel := running.pop(request.session_hash, None):
+            cancel.set()
         return shown([], page_lang, busy=False)
+
+    def plain_answer(text: str, page_lang: str) -> str:
+        """The one endpoint for programs: a question in, the answer with its citation marks out."""
+        turn = Turn(text, page_lang)
+        for event in engine.ask(Question(text, page_lang=page_lang)):
+            turn = after(turn, event)
+        return turn.text if turn.done else render.failure(turn)
 
     words = strings("en")
     with gr.Blocks(title="Majlis", analytics_enabled=False, fill_width=True) as blocks:
@@ -146,7 +152,7 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
             place = gr.Dropdown(_places("en"), value="", label=words["place"], elem_id="place", filterable=False, scale=1, min_width=150)
         with gr.Row(elem_classes="m-main"):
             with gr.Column(scale=6, min_width=320, elem_classes="m-left"):
-                chat = _html(render.conversation([], "en"), elem_id="conversation")
+                chat = _html(render.conversation([], "en", server), elem_id="conversation")
                 with gr.Row(elem_id="examples", elem_classes="m-examples") as examples:
                     example_buttons = [
                         gr.Button(text, size="sm", variant="secondary", elem_classes="m-example") for text in words["example_questions"]
@@ -202,22 +208,23 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
             *example_buttons,
         ]
         # The event keeps no queue position of its own: the model's process does the queueing, and quotes take milliseconds.
-        options: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 16}
+        options: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 16, "api_visibility": "private"}
         gr.on([box.submit, ask_button.click], ask, [box, turns, page_lang, place, mode], [*view, box], **options)
         for button in example_buttons:
             button.click(ask, [button, turns, page_lang, place, mode], [*view, box], **options)
         correction.input(correct, [correction, turns, page_lang, place, mode], view, **options)
-        stop_button.click(stop, None, None, queue=False, show_progress="hidden")
-        new_button.click(forget, page_lang, view, show_progress="hidden")
-        page_lang.change(speak, [page_lang, turns, stored], interface, show_progress="hidden")
+        stop_button.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
+        new_button.click(forget, page_lang, view, show_progress="hidden", api_visibility="private")
+        page_lang.change(speak, [page_lang, turns, stored], interface, show_progress="hidden", api_visibility="private")
         page_lang.change(None, page_lang, None, js=_DIRECT)
-        blocks.load(first_language, stored, page_lang, show_progress="hidden")
+        gr.api(plain_answer, api_name="answer")
+        blocks.load(first_language, stored, page_lang, show_progress="hidden", api_visibility="private")
         blocks.unload(stop)  # a reader who goes away must not keep the model busy
 
     launch_options = {
         "share": False, "ssr_mode": False, "enable_monitoring": False, "run_history": False, "footer_links": [], "show_error": False, "quiet": True,
         "theme": _theme(), "css": (HERE / "style.css").read_text(encoding="utf-8"), "strict_cors": True,
-        "app_kwargs": {"routes": [Mount("/fonts", StaticFiles(directory=FONTS))], "middleware": [Middleware(WithoutForeignAddresses)], "docs_url": None, "redoc_url": None},
+        "app_kwargs": {"routes": [Mount("/fonts", StaticFiles(directory=FONTS))], "middleware": [Middleware(Private)], "docs_url": None, "redoc_url": None},
     }  # fmt: skip
     return Page(blocks, launch_options)
 

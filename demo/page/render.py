@@ -4,34 +4,31 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import regex
-
 from demo.events import Detection
-from demo.languages import LANGUAGE, direction, endonym, number, region_of, strings
+from demo.languages import direction, endonym, number, region_of, strings
 from demo.page.turn import Turn
+from demo.verify import MARK
 from index_builder.vocabulary import Evidence
 
-_MARK = regex.compile(r"\s?\[(\p{Nd}{1,3})\]")
 
-
-def conversation(turns: Sequence[Turn], page_lang: str) -> str:
-    """Questions and answers, oldest first. Each text keeps its own direction and font, whatever the page's is."""
+def conversation(turns: Sequence[Turn], page_lang: str, server: str = "") -> str:
+    """Questions and answers, oldest first. Each text keeps its own direction and font, whatever the page's is. `server`: where questions are sent."""
     words = strings(page_lang)
     if not turns:
-        return f'<div class="m-empty" {_page(page_lang)}><p>{escape(words["private_note"])}</p></div>'
-    parts = [_turn(i, turn, words) for i, turn in enumerate(turns, 1)]
+        return f'<div class="m-empty" {_page(page_lang)}><p>{escape(words["private_note_server"].format(host=server) if server else words["private_note"])}</p></div>'
+    parts = [_turn(i, turn, page_lang) for i, turn in enumerate(turns, 1)]
     return f'<div class="m-chat" {_page(page_lang)} role="log" aria-live="polite" aria-label="{escape(words["conversation"])}">{"".join(parts)}</div>'
 
 
-def _turn(position: int, turn: Turn, page_words: Mapping[str, Any]) -> str:
+def _turn(position: int, turn: Turn, page_lang: str) -> str:
+    page_words = strings(page_lang)
     question = (
         f'<div class="m-question"><span class="m-who">{escape(page_words["you"])}</span><div dir="auto">{_lines(turn.question)}</div></div>'
     )
     words = strings(turn.lang)
     notes = []
     if turn.failed:
-        message = words[turn.failed.key].format(**{key: _localised(value, turn.lang) for key, value in turn.failed.values.items()})
-        return f'{question}<div class="m-answer m-failed" role="alert">{_text(escape(message), turn.lang)}</div>'
+        return f'{question}<div class="m-answer m-failed" role="alert">{_text(escape(failure(turn)), turn.lang)}</div>'
     if turn.done:
         for key, value in turn.done.notices:
             notes.append(words[key].format(language=endonym(value), count=_localised(value, turn.lang)))
@@ -41,16 +38,27 @@ def _turn(position: int, turn: Turn, page_words: Mapping[str, Any]) -> str:
         notes.append(words["romanised_note"].format(language=endonym(turn.lang)))
     answer_lang = turn.done.answer_lang if turn.done else turn.lang
     shown = {item.n for item in turn.retrieved.evidence} if turn.retrieved else set()
-    body = _cited(turn.text, position, shown, words) if turn.text else f'<span class="m-wait">{escape(words["thinking"])}</span>'
+    body = (
+        _cited(turn.text, position, shown, words)
+        if turn.text
+        else f'<span class="m-wait">{escape(words["thinking" if turn.detected else "loading"])}</span>'
+    )
     waiting = "" if turn.over else '<span class="m-caret" aria-hidden="true"></span>'
     foot = "".join(f'<p class="m-note" lang="{turn.lang}" dir="{direction(turn.lang)}">{escape(note)}</p>' for note in notes)
-    return f'{question}<div class="m-answer">{_text(body + waiting, answer_lang)}{foot}{_timeline(turn, page_words)}</div>'
+    return f'{question}<div class="m-answer">{_text(body + waiting, answer_lang)}{foot}{_timeline(turn, page_lang)}</div>'
+
+
+def failure(turn: Turn) -> str:
+    """Why a turn has no answer, in the language of the turn."""
+    if not turn.failed:
+        return ""
+    return strings(turn.lang)[turn.failed.key].format(**{key: _localised(value, turn.lang) for key, value in turn.failed.values.items()})
 
 
 def _cited(text: str, position: int, shown: set[int], words: Mapping[str, Any]) -> str:
     """Escaped text whose citation marks are links to their cards; consecutive marks of one source become one link at the end."""
     parts, last = [], 0
-    matches = list(_MARK.finditer(text))
+    matches = list(MARK.finditer(text))
     for i, match in enumerate(matches):
         n = int(match.group(1))
         between = text[match.end() : matches[i + 1].start()] if i + 1 < len(matches) else ""
@@ -58,7 +66,7 @@ def _cited(text: str, position: int, shown: set[int], words: Mapping[str, Any]) 
         last = match.end()
         if n not in shown:
             continue
-        if i + 1 < len(matches) and int(matches[i + 1].group(1)) == n and between.strip() and len(text) > match.end():
+        if i + 1 < len(matches) and int(matches[i + 1].group(1)) == n and between.strip():
             continue
         label = escape(words["citation"].format(n=n))
         parts.append(f'<a class="m-cite" href="#e{position}-{n}" aria-label="{label}" title="{label}">{n}</a>')
@@ -66,15 +74,12 @@ def _cited(text: str, position: int, shown: set[int], words: Mapping[str, Any]) 
     return "".join(parts).replace("\n", "<br>")
 
 
-def _timeline(turn: Turn, words: Mapping[str, Any]) -> str:
+def _timeline(turn: Turn, page_lang: str) -> str:
     if not turn.done:
         return ""
-    lang = next((code for code in LANGUAGE if strings(code) is words), "en")
-    took = {
-        name: number(f"{turn.done.timings_ms[name]:.0f}" if turn.done.timings_ms[name] >= 10 else f"{turn.done.timings_ms[name]:.1f}", lang)
-        for name in ("detect", "retrieve", "generate")
-    }
-    return f'<p class="m-time">{escape(words["timeline"].format(**took))}</p>'
+    took = {name: turn.done.timings_ms[name] for name in ("detect", "retrieve", "generate")}
+    shown = {name: number(f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}", page_lang) for name, ms in took.items()}
+    return f'<p class="m-time">{escape(strings(page_lang)["timeline"].format(**shown))}</p>'
 
 
 def language_panel(turn: Turn | None, page_lang: str) -> str:

@@ -38,12 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hub.fetch(settings.model(settings.generator), settings)
         _check_port(options.host, options.port)
         read_manifest(settings.index)  # a page that opens and closes again would say less
-        # Models load beside the page, so that it is there at once.
         engine = OpeningEngine(settings, options.gpu)
         from demo.page import build_page
 
         page = build_page(engine, engine.modes, engine.model_command, engine.server)
         _, address, _ = page.launch(server_name=options.host, server_port=options.port, inbrowser=options.open, prevent_thread_lock=True)
+        engine.open()  # models load while the page is already there
         print(f"Majlis: {address} is open after {time.monotonic() - began:.1f} s. Press Ctrl+C to end.", flush=True)
         engine.wait()
         print(f"Majlis: ready to answer after {time.monotonic() - began:.1f} s.", flush=True)

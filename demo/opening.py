@@ -19,7 +19,14 @@ class OpeningEngine:
         self._engine: Engine | None = None
         self._problem: MajlisError | None = None
         self._opened = threading.Event()
-        threading.Thread(target=self._open, name="open-engine", daemon=True).start()
+        self._thread = threading.Thread(target=self._open, name="open-engine", daemon=True)
+        self._starting = threading.Lock()
+
+    def open(self) -> None:
+        """Begin, if nobody has. The page calls this once it is there: two imports at a time would only make each other wait."""
+        with self._starting:
+            if not self._thread.ident:
+                self._thread.start()
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -38,7 +45,8 @@ class OpeningEngine:
         return "" if name == "none" else urlsplit(self._settings.model(name).url).hostname or ""
 
     def wait(self) -> Engine:
-        """The open engine. Raises what kept it from opening."""
+        """The open engine, opened now if nobody has begun. Raises what kept it from opening."""
+        self.open()
         self._opened.wait()
         if self._problem:
             raise self._problem

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from demo.detect import Detector
-from demo.detect.engine import Engine
+from demo.detect.classifier import Classifier
 from demo.settings import load_settings
 from index_builder.evaluate_language import Share, expected_calibration_error
 from index_builder.language import build_automaton, build_trie, words_by_script
@@ -131,7 +131,7 @@ def test_the_automaton_counts_overlapping_features():
 
 def test_a_missing_model_says_what_to_do(tmp_path):
     with pytest.raises(MajlisError, match="train-language"):
-        Engine.open(tmp_path)
+        Classifier.open(tmp_path)
 
 
 def test_the_default_settings_open_the_bundled_model():

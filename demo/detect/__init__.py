@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demo.detect.engine import Engine, Scored
-from demo.detect.evidence import GRAMMAR, LETTERS, NAMES, other_script
+from demo.detect.classifier import Classifier, Scored
+from demo.detect.letters import GRAMMAR, LETTERS, NAMES, other_script
 from demo.detect.stock import StockLangid
 from demo.detect.transliterate import Transliterator
 from demo.events import Detection
@@ -43,7 +43,7 @@ class Detector:
     """`detect` is pure: the same text and prior give the same Detection."""
 
     name: str
-    engine: Engine
+    classifier: Classifier
     transliterator: Transliterator
     stock: StockLangid | None = None  # langid as it comes, when the settings ask for it
 
@@ -56,7 +56,7 @@ class Detector:
         model = settings.models.get(settings.language) if settings else None
         folder = ROOT / model.folder if model and model.folder else BUNDLED
         stock = StockLangid.open() if settings and settings.language == STOCK else None
-        return cls(STOCK if stock else NAME, Engine.open(folder), Transliterator(folder), stock)
+        return cls(STOCK if stock else NAME, Classifier.open(folder), Transliterator(folder), stock)
 
     def detect(self, text: str, prior: str = "") -> Detection:
         """The language of `text`. `prior`, the language of the turn before, counts for texts of up to three words that could be either.
@@ -66,11 +66,11 @@ class Detector:
         chosen = _choose(text)
         if chosen is None:
             return _nothing()
-        if not self.engine.knows(chosen.script):
+        if not self.classifier.knows(chosen.script):
             return _other(chosen)
         if self.stock:
             return self.stock.detect(text, chosen.script)
-        scored = self.engine.score(chosen.words, chosen.script)
+        scored = self.classifier.score(chosen.words, chosen.script)
         if sum(map(len, chosen.words)) == 1:
             scored = replace(scored, probabilities=(scored.probabilities + 1 / len(scored.classes)) / 2)  # one letter proves little
         probabilities, swayed = _with_prior(scored, prior, len(chosen.words))
@@ -100,7 +100,7 @@ class Detector:
         for letter, sentence in LETTERS.get(best, ()):
             if letter in letters:
                 return sentence
-        word = self.engine.telling(chosen.words, chosen.script, best, rival)
+        word = self.classifier.telling(chosen.words, chosen.script, best, rival)
         if not word:
             return f"closest to {_name(best)} among the languages in this script"
         if best.endswith(ROMAN):

@@ -19,7 +19,7 @@ from index_builder.language import ROMAN
 from index_builder.text import sentences
 from index_builder.train.data import read_rows
 from index_builder.train.romanise import romanise, to_typewriter_turkish
-from index_builder.vocabulary import LANGUAGES
+from index_builder.vocabulary import LANGUAGES, MajlisError
 
 # Lists of names and of single interface words say little about a language
 LEFT_OUT = ("libmateweather-places", "cldr-", "aosp-deskclock", "osm-tagging", "holidays", "gnome-aisleriot", "mkqa-dev-a", "aosp-health")
@@ -64,7 +64,10 @@ def held_out(text: str, one_in: int) -> bool:
 
 def corpus_rows(corpus: Path) -> Iterator[tuple[dict, bool]]:
     """Every row of the corpus' JSONL files, with whether it belongs to the held-out half. Passages are never held out."""
-    for path in sorted(corpus.glob("*.jsonl")):
+    paths = sorted(corpus.rglob("*.jsonl"))
+    if not paths:
+        raise MajlisError(f"{corpus} holds no .jsonl file. Give the folder of the corpus with --corpus (assets/corpus).")
+    for path in paths:
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             yield row, "question" in row and held_out(row["question"], 2)

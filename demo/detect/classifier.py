@@ -16,7 +16,7 @@ class Scored:
     probabilities: np.ndarray
 
 
-class Engine:
+class Classifier:
     """A langid LanguageIdentifier (its tokenizer and its linear scores) for each script, with a calibrated softmax over the script's classes."""
 
     def __init__(self, model: LanguageModel):
@@ -32,7 +32,7 @@ class Engine:
             )  # fmt: skip
 
     @classmethod
-    def open(cls, folder: Path) -> "Engine":
+    def open(cls, folder: Path) -> "Classifier":
         return cls(load_model(folder))
 
     def knows(self, script: str) -> bool:

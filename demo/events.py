@@ -6,6 +6,16 @@ from index_builder.vocabulary import Evidence
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a language was named, for a page in any language: `kind` completes the key "why_…" of the strings."""
+
+    kind: str  # "letter", "word", "roman", "prior", "unsure" or "closest"
+    lang: str
+    other: str = ""  # the language that it was told from
+    shown: str = ""  # the letter or word that tells
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """Which language a question is in, and how sure that is."""
 
@@ -15,6 +25,7 @@ class Detection:
     confidence: float  # in [0, 1], of `lang`
     ranking: tuple[tuple[str, float], ...]  # (language, probability), best first
     why: str = ""  # one short line in English: "ৰ occurs only in Assamese"
+    reason: Reason | None = None  # the same for other languages than English
     native: str = ""  # a romanised question in its native script, for the search; empty otherwise
 
 

@@ -39,7 +39,7 @@ LANGUAGE: Mapping[str, Language] = {
 }
 # Languages that we do not speak but tell apart from ours, for the panel and for saying so
 _NEIGHBOURS: Mapping[str, str] = {
-    "ur": "اردو", "fa": "فارسی", "ku": "کوردی", "ps": "پښتو", "sd": "سنڌي", "mr": "मराठी", "sa": "संस्कृतम्", "mai": "मैथिली", "bho": "भोजपुरी",
+    "ur": "اردو", "fa": "فارسی", "ku": "Kurdî", "ckb": "کوردی", "ps": "پښتو", "sd": "سنڌي", "mr": "मराठी", "sa": "संस्कृतम्", "mai": "मैथिली", "bho": "भोजपुरी",
     "gu": "ગુજરાતી", "pa": "ਪੰਜਾਬੀ", "ta": "தமிழ்", "te": "తెలుగు", "az": "Azərbaycanca", "uz": "Oʻzbekcha", "id": "Bahasa Indonesia", "ms": "Bahasa Melayu",
     "de": "Deutsch", "fr": "Français", "es": "Español", "it": "Italiano", "pt": "Português", "nl": "Nederlands", "ru": "Русский", "zh": "中文", "ja": "日本語",
     "ko": "한국어", "el": "Ελληνικά", "he": "עברית", "th": "ไทย",

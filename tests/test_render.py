@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.events import Citation, Detected, Detection, Done, Failed, Replaced, Retrieved, Token
+from demo.events import Citation, Detected, Detection, Done, Failed, Reason, Replaced, Retrieved, Token
 from demo.languages import all_endonyms, endonym, strings
 from demo.page import render
 from demo.page.private import Private
@@ -423,3 +423,9 @@ def test_link_previews_with_foreign_addresses_are_taken_out_of_the_document():
 def test_other_responses_are_left_alone():
     part = b'<meta property="og:url" content="https://gradio.app/">'
     assert served([part], "/file.html") == (part, {b"content-length": str(len(part)).encode(), b"x-kept": b"1"})
+
+
+@pytest.mark.parametrize("page_lang, said", [("as", "ৰ আখৰটো অসমীয়া ভাষাত লিখা হয়"), ("en", "ৰ is written in অসমীয়া")])
+def test_the_reason_is_told_in_the_language_of_the_page(page_lang, said):
+    found = detection("as", "Beng", why="ৰ occurs only in Assamese", reason=Reason("letter", "as", shown="ৰ"))
+    assert said in render.language_panel(Turn("?", page_lang, Detected(found, "as", False)), page_lang)

@@ -15,7 +15,7 @@ from demo.detect.classifier import Classifier, Scored
 from demo.detect.letters import GRAMMAR, LETTERS, NAMES, other_script
 from demo.detect.stock import StockLangid
 from demo.detect.transliterate import Transliterator
-from demo.events import Detection
+from demo.events import Detection, Reason
 from demo.settings import ROOT, Settings
 from index_builder.language import ROMAN, without_quotes, words_by_script
 from index_builder.vocabulary import LANGUAGES
@@ -82,10 +82,13 @@ class Detector:
             ranking = [(lang, share * MIXED) for lang, share in ranking] + [("und", 1 - MIXED)]
         romanised = best.endswith(ROMAN)
         sure = confidence >= NOT_SURE
+        why, reason = f"could be {_name(best)} or {_name(rival)}: too little to tell", Reason("unsure", _lang(best), _lang(rival))
+        if sure:
+            why, reason = self._why(chosen, best, rival, swayed)
         found = Detection(
             lang=_lang(best) if sure else "und", script=chosen.script, romanised=romanised and sure, confidence=confidence,
             ranking=tuple(sorted(ranking, key=lambda pair: -pair[1])),
-            why=self._why(chosen, best, rival, swayed) if sure else f"could be {_name(best)} or {_name(rival)}: too little to tell",
+            why=why, reason=reason,
         )  # fmt: skip
         return replace(found, native=self.transliterator.native(text, found.lang)) if found.romanised else found
 
@@ -93,19 +96,23 @@ class Detector:
         """Text in Latin letters in the script of `lang`, when the user says which language it is; empty when there is no word list for it."""
         return self.transliterator.native(text, lang)
 
-    def _why(self, chosen: _Chosen, best: str, rival: str, swayed: bool) -> str:
+    def _why(self, chosen: _Chosen, best: str, rival: str, swayed: bool) -> tuple[str, Reason]:
+        """One short line in English, and the same for the page to say in the reader's language."""
+        lang, other = _lang(best), _lang(rival)
         if swayed:
-            return f"too short to tell; the turn before was in {_name(best)}"
+            return f"too short to tell; the turn before was in {_name(best)}", Reason("prior", lang)
         letters = "".join(chosen.words)
         for letter, sentence in LETTERS.get(best, ()):
             if letter in letters:
-                return sentence
+                return sentence, Reason("letter", lang, shown=letter)
         word = self.classifier.telling(chosen.words, chosen.script, best, rival)
         if not word:
-            return f"closest to {_name(best)} among the languages in this script"
+            return f"closest to {_name(best)} among the languages in this script", Reason("closest", lang)
         if best.endswith(ROMAN):
-            return f"“{word}” is {_name(best.removesuffix(ROMAN))} in Latin letters"
-        return f"“{word}” is {_name(best)} rather than {_name(rival)}"
+            return f"“{word}” is {_name(best.removesuffix(ROMAN))} in Latin letters", Reason("roman", lang, shown=word)
+        if other == lang:  # the rival was the same language in Latin letters
+            return f"“{word}” is {_name(best)}", Reason("closest", lang)
+        return f"“{word}” is {_name(best)} rather than {_name(rival)}", Reason("word", lang, other, word)
 
 
 def _choose(text: str) -> _Chosen | None:

@@ -97,11 +97,20 @@ def language_panel(turn: Turn | None, page_lang: str) -> str:
     details.append(f"{words['confidence']} {number(percent, page_lang)}%")
     if runner := _runner_up(found):
         details.append(f"{words['runner_up']} {endonym(runner[0])} {number(_percent(runner[1]), page_lang)}%")
-    why = f'<p class="m-quiet" dir="ltr" lang="en">{escape(found.why)}</p>' if found.why else ""
+    why = _why(found, page_lang)
     meter = f'<span class="m-meter" aria-hidden="true"><span style="inline-size:{found.confidence:.0%}"></span></span>'
     name = f'<strong lang="{escape(found.lang)}">{escape(endonym(found.lang))}</strong>'
     separated = '<span class="m-dot" aria-hidden="true"> · </span>'.join(f"<bdi>{escape(detail)}</bdi>" for detail in details)
     return f'<section class="m-panel" {_page(page_lang)}>{heading}<p class="m-detected">{name}{meter}</p><p class="m-quiet">{separated}</p>{why}</section>'
+
+
+def _why(found: Detection, page_lang: str) -> str:
+    """The reason in the language of the page; the detector's own English line when it gave no other."""
+    if not found.reason:
+        return f'<p class="m-quiet" dir="ltr" lang="en">{escape(found.why)}</p>' if found.why else ""
+    reason = found.reason
+    said = strings(page_lang)[f"why_{reason.kind}"].format(language=endonym(reason.lang), other=endonym(reason.other), shown=reason.shown)
+    return f'<p class="m-quiet">{escape(said)}</p>'
 
 
 def _runner_up(found: Detection) -> tuple[str, float] | None:

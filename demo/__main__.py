@@ -4,7 +4,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--picture", type=Path, metavar="FILE.svg", help="language: where to draw the confusion matrix")
     evaluate.add_argument("--json", action="store_true")
 
-    command("doctor", _doctor, "What is installed, found and verified. Exits 1 if the app could not answer.")
+    doctor = command("doctor", _doctor, "What is installed, found and verified. Exits 1 if the app could not answer.")
+    doctor.add_argument("--json", action="store_true")
 
     models = command("models", _models, "The registry: sizes, licences, what is on disk.")
     models.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
@@ -210,7 +211,7 @@ def _models(options: argparse.Namespace, settings: Settings) -> int:
     if options.action == "verify":
         problems = {model.name: hub.verify(model, settings) for model in chosen if hub.on_disk(model, settings)}
         for name, found in problems.items():
-            print(f"{name}: {'; '.join(found) or 'whole'}")
+            print(json.dumps({"name": name, "problems": found}) if options.json else f"{name}: {'; '.join(found) or 'whole'}")
         return 1 if any(problems.values()) else 0
     used = {settings.encoder, settings.generator, settings.language}
     for model in chosen:
@@ -233,46 +234,54 @@ def _models(options: argparse.Namespace, settings: Settings) -> int:
 
 def _doctor(options: argparse.Namespace, settings: Settings) -> int:
     """Each line: what was looked at, and what was found. The last question is the only one that counts: does it answer?"""
+    checks = []
+    for status, found in _checks(settings):
+        checks.append({"status": status, "found": found})
+        if not options.json:
+            print(f"{status:5} {found}")
+    well = all(check["status"] in ("ok", "note") for check in checks)
+    if options.json:
+        print(json.dumps({"can_answer": well, "checks": checks}, ensure_ascii=False))
+    else:
+        print("Majlis can answer." if well else "Majlis cannot answer as it is; the lines above say what to do.")
+    return 0 if well else 1
+
+
+def _checks(settings: Settings) -> Iterator[tuple[str, str]]:
+    """("ok", "note", "MISS" or "FAIL", what was found)."""
     from importlib.metadata import PackageNotFoundError, version
 
     from demo.engine import Question, open_engine
-    from demo.settings import ROOT
 
-    well = True
-    for package in ("gradio", "llama-cpp-python", "sentence-transformers", "hnswlib", "ctranslate2", "langid", "huggingface-hub", "torch"):
+    needed = ("gradio", "llama-cpp-python", "hnswlib", "langid", "huggingface-hub")
+    for package in (*needed, "sentence-transformers", "torch", "ctranslate2"):
         try:
-            print(f"ok    {package} {version(package)}")
+            yield "ok", f"{package} {version(package)}"
         except PackageNotFoundError:
-            well = well and package in ("ctranslate2", "torch", "sentence-transformers")  # the first answer needs none of these
-            print(f"MISS  {package} is not installed: pip install -r requirements.txt")
-    assets = ("assets/fonts/NotoSansBengali-Regular.woff2", "assets/strings/en.json", "assets/corpus")
-    for path in (*assets, settings.index / "manifest.json"):
-        there = (ROOT / path).exists()
-        well = well and there
-        print(f"{'ok   ' if there else 'MISS '} {path}")
-    print(f"ok    speaks {all_endonyms()}")
-    generator = settings.generator
-    print(f"ok    generator: {generator}" if generator != "none" else "ok    generator: none; answers are quoted from the evidence")
+            # what the first answer does not need is only remarked on
+            yield "MISS" if package in needed else "note", f"{package} is not installed: pip install -r requirements.txt"
+    for path in (
+        ROOT / "assets/fonts/NotoSansBengali-Regular.woff2",
+        ROOT / "assets/strings/en.json",
+        ROOT / "assets/corpus",
+        settings.index / "manifest.json",
+    ):
+        yield ("ok" if path.exists() else "MISS"), str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+    yield "ok", f"speaks {all_endonyms()}"
+    yield "ok", f"generator: {settings.generator}" + ("; answers are quoted from the evidence" if settings.generator == "none" else "")
     try:
         engine = open_engine(settings)
         try:
-            done = [
-                event
-                for event in engine.ask(Question("What is served with Arabic coffee in Qatar?", mode="verbatim"))
-                if isinstance(event, Done)
-            ]
+            question = Question("What is a kalboishakhi storm?", mode="verbatim")
+            done = [event for event in engine.ask(question) if isinstance(event, Done)]
         finally:
             engine.close()
         if not done:
-            raise MajlisError("the engine gave no answer to a question that the bundled corpus answers")
-        print(
-            f"ok    index verified, {len(engine.index):,} entries, encoder {engine.index.encoder.name}; a question was answered in {done[0].timings_ms['total']:.0f} ms"
-        )
+            raise MajlisError("the engine gave no answer to a question")
+        found = f"index verified, {len(engine.index):,} entries, encoder {engine.index.encoder.name}"
+        yield "ok", f"{found}; a question was answered in {done[0].timings_ms['total']:.0f} ms"
     except MajlisError as error:
-        well = False
-        print(f"FAIL  {error}")
-    print("Majlis can answer." if well else "Majlis cannot answer as it is; the lines above say what to do.")
-    return 0 if well else 1
+        yield "FAIL", str(error)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     encode = command("encode", _encode, "Encode the lines of standard input to a .npy file of float32 unit rows.")
     encode.add_argument("--kind", choices=("query", "passage"), required=True)
     encode.add_argument("--out", type=Path, required=True, metavar="X.npy")
+    encode.add_argument("--json", action="store_true")
     encoder_option(encode)
 
     check = command("check", _check, "Check a corpus: schema, scripts, duplicates, lengths, evaluation files. Exits 1 on errors.")
@@ -206,6 +207,8 @@ def _encode(options: argparse.Namespace) -> int:
         raise MajlisError(
             f"Standard input is not UTF-8 near line {rows + 1} (byte 0x{error.object[error.start]:02x}). Convert it first."
         ) from error
+    if options.json:
+        print(json.dumps({"out": str(options.out), "rows": rows, "dimension": encoder.dimension}))
     print(f"{options.out}: {rows:,} x {encoder.dimension} float32", file=sys.stderr)
     return 0
 

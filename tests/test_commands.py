@@ -250,3 +250,10 @@ def test_the_commands_run_as_a_program_and_print_unicode_whatever_the_locale(ind
 def test_a_command_that_does_not_exist_is_refused_with_usage():
     done = subprocess.run([sys.executable, "-m", "demo", "sing"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "usage: python -m demo" in done.stderr
+
+
+def test_doctor_as_json_says_whether_it_can_answer_and_what_it_looked_at(capsys):
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["can_answer"] is True
+    assert {check["status"] for check in told["checks"]} == {"ok"}

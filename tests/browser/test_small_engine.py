@@ -104,3 +104,25 @@ def test_a_failure_is_told_and_the_next_question_works(open_page, small):
     assert "started" in page.locator(".m-failed").inner_text()
     ask(page, "short")
     assert page.locator(".m-time").count() == 1
+
+
+def test_a_new_conversation_ends_the_running_answer_and_stays_empty(open_page, small):
+    engine, address = small
+    before = len(engine.stopped_after)
+    page = open_page(to=address)
+    page.fill("#question textarea", "a long answer please")
+    page.press("#question textarea", "Enter")
+    page.locator("#stop").wait_for(state="visible")
+    page.click("#new")
+    page.locator(".m-empty").wait_for()
+    for _ in range(50):
+        if len(engine.stopped_after) > before:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the engine went on for nobody")
+    page.wait_for_timeout(500)
+    assert page.locator(".m-question").count() == 0
+    ask(page, "short")
+    assert page.locator(".m-question").count() == 1
+    page.locator("#ask").wait_for(state="visible")

@@ -63,7 +63,11 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
             question = Question(text, lang, region=region, mode=mode if mode in modes else "", page_lang=page_lang, prior=prior)
             for event in engine.ask(question, cancel):
                 if running.get(request.session_hash) is not cancel:
-                    return  # a newer question, or a new conversation, has the page now
+                    # A newer question, or a new conversation, has the page now. Gradio sends the last words of an ended answer once
+                    # more, so an answer that was left for an empty page must end with one.
+                    if request.session_hash not in running:
+                        yield shown([], page_lang, busy=False)
+                    return
                 turn = after(turn, event)
                 if not turn.over and time.monotonic() - drawn > _REDRAW_S:
                     drawn = time.monotonic()
@@ -209,12 +213,12 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
         ]
         # The event keeps no queue position of its own: the model's process does the queueing, and quotes take milliseconds.
         options: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 16, "api_visibility": "private"}
-        gr.on([box.submit, ask_button.click], ask, [box, turns, page_lang, place, mode], [*view, box], **options)
-        for button in example_buttons:
-            button.click(ask, [button, turns, page_lang, place, mode], [*view, box], **options)
-        correction.input(correct, [correction, turns, page_lang, place, mode], view, **options)
+        asking = [gr.on([box.submit, ask_button.click], ask, [box, turns, page_lang, place, mode], [*view, box], **options)]
+        asking += [button.click(ask, [button, turns, page_lang, place, mode], [*view, box], **options) for button in example_buttons]
+        # An answer that ends sends its last words once more; what takes its place must have it cancelled, or be overwritten.
+        correcting = correction.input(correct, [correction, turns, page_lang, place, mode], view, cancels=asking, **options)
         stop_button.click(stop, None, None, queue=False, show_progress="hidden", api_visibility="private")
-        new_button.click(forget, page_lang, view, show_progress="hidden", api_visibility="private")
+        new_button.click(forget, page_lang, view, show_progress="hidden", api_visibility="private", cancels=[*asking, correcting])
         page_lang.change(speak, [page_lang, turns, stored], interface, show_progress="hidden", api_visibility="private")
         page_lang.change(None, page_lang, None, js=_DIRECT)
         gr.api(plain_answer, api_name="answer")

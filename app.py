@@ -32,10 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         settings = load_settings(model=options.model, offline=options.offline)
         if os.environ.get("SPACE_ID") and settings.generator != "none":
-            # Who sets MAJLIS_MODEL on a Space has asked for that model; there is no terminal to fetch it from.
             from demo import hub
 
-            hub.fetch(settings.model(settings.generator), settings)
+            model = settings.model(settings.generator)
+            if not model.url:  # who sets MAJLIS_MODEL on a Space has asked for that model; there is no terminal to fetch it from
+                hub.fetch(model, settings)
         _check_port(options.host, options.port)
         read_manifest(settings.index)  # a page that opens and closes again would say less
         engine = OpeningEngine(settings, options.gpu)

@@ -263,9 +263,10 @@ def _train_encoder(options: argparse.Namespace) -> int:
 
 
 def _train_language(options: argparse.Namespace) -> int:
-    from index_builder.train.language import train_language
+    from index_builder.train.language import describe, train_language
 
     train_language(options.data, options.out, lambda text: print(text, flush=True), options.corpus)
+    print(describe(options.out))  # the table of sources for the model card
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from demo.detect.transliterate import Transliterator
 from index_builder.transliteration import WordList, transliterate
 from tests.conftest import ROOT
 
@@ -35,3 +36,8 @@ def test_words_of_one_letter_are_what_people_mean_by_them(shipped, lang, roman, 
 def test_every_letter_alone_gives_at_most_one_short_word(lang):
     for letter in "abcdefghijklmnopqrstuvwxyz":
         assert 1 <= len(WordList(lang, {}).native(letter)) <= 3
+
+
+def test_a_missing_word_list_costs_the_transliteration_and_is_told_to_the_operator(tmp_path, caplog):
+    assert Transliterator(tmp_path).native("ami bhat khai", "bn") == ""
+    assert "bn.words.txt.xz" in caplog.text

@@ -1,5 +1,6 @@
 """A romanised question in its native script, for the search. What the user typed is what the page shows."""
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from index_builder.transliteration import WordList, transliterate
 from index_builder.vocabulary import MajlisError
 
+log = logging.getLogger(__name__)
 _MOST = 400  # characters: a question, not a document
 
 
@@ -24,5 +26,7 @@ class Transliterator:
 def _words(folder: Path, lang: str) -> WordList | None:
     try:
         return WordList.read(folder / f"{lang}.words.txt.xz", lang)
-    except MajlisError:
-        return None  # the search then goes by the Latin letters, which the encoder also knows
+    except MajlisError as error:
+        # The search then goes by the Latin letters, which the encoder also knows: worse, so the operator is told, once.
+        log.warning("%s", error)
+        return None

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Page
 
 from demo.engine import Question
 from demo.events import Detected, Detection, Done, Event, Failed, Retrieved, Token
@@ -55,12 +56,24 @@ def small() -> Iterator[tuple[SlowEngine, str]]:
     page.blocks.close()
 
 
-def test_stop_reaches_the_engine_and_the_page_says_so(open_page, small):
-    engine, address = small
-    page = open_page(to=address)
+def begin_long_answer(page: Page) -> None:
     page.fill("#question textarea", "a long answer please")
     page.press("#question textarea", "Enter")
     page.locator("#stop").wait_for(state="visible")
+
+
+def wait_until_stopped(engine: SlowEngine, times: int) -> None:
+    for _ in range(100):
+        if len(engine.stopped_after) >= times:
+            return
+        time.sleep(0.1)
+    pytest.fail("the engine went on for nobody")
+
+
+def test_stop_reaches_the_engine_and_the_page_says_so(open_page, small):
+    engine, address = small
+    page = open_page(to=address)
+    begin_long_answer(page)
     page.wait_for_function("document.querySelectorAll('.m-answer .m-text')[0].innerText.includes('word word')")
     pressed = time.monotonic()
     page.click("#stop")
@@ -74,15 +87,9 @@ def test_a_reader_who_goes_away_stops_the_engine(open_page, small):
     engine, address = small
     before = len(engine.stopped_after)
     page = open_page(to=address)
-    page.fill("#question textarea", "a long answer please")
-    page.press("#question textarea", "Enter")
-    page.locator("#stop").wait_for(state="visible")
+    begin_long_answer(page)
     page.close()
-    for _ in range(100):
-        if len(engine.stopped_after) > before:
-            return
-        time.sleep(0.1)
-    pytest.fail("the engine went on for nobody")
+    wait_until_stopped(engine, before + 1)
 
 
 def test_markup_in_the_corpus_and_in_the_models_words_is_text(open_page, small):
@@ -110,17 +117,10 @@ def test_a_new_conversation_ends_the_running_answer_and_stays_empty(open_page, s
     engine, address = small
     before = len(engine.stopped_after)
     page = open_page(to=address)
-    page.fill("#question textarea", "a long answer please")
-    page.press("#question textarea", "Enter")
-    page.locator("#stop").wait_for(state="visible")
+    begin_long_answer(page)
     page.click("#new")
     page.locator(".m-empty").wait_for()
-    for _ in range(50):
-        if len(engine.stopped_after) > before:
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("the engine went on for nobody")
+    wait_until_stopped(engine, before + 1)
     page.wait_for_timeout(500)
     assert page.locator(".m-question").count() == 0
     ask(page, "short")

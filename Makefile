@@ -16,7 +16,7 @@ benchmarks: $(VENV)/.installed
 	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 index: $(VENV)/.installed
-	@$(VENV)/bin/python -m index_builder build --corpus assets/corpus --out assets/index
+	@$(VENV)/bin/python -m index_builder build --corpus assets/corpus --queries assets/queries --out assets/index
 
 # Pushes this checkout to a Hugging Face Space: make space SPACE=you/majlis (log in first: hf auth login)
 space: $(VENV)/.installed

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = OpeningEngine(settings, options.gpu)
         from demo.page import build_page
 
-        page = build_page(engine, engine.modes, engine.model_command, engine.server)
+        page = build_page(engine, engine.modes, engine.model_command, engine.server, engine.wait)
         _, address, _ = page.launch(server_name=options.host, server_port=options.port, inbrowser=options.open, prevent_thread_lock=True)
         engine.open()  # models load while the page is already there
         print(f"Majlis: {address} is open after {time.monotonic() - began:.1f} s. Press Ctrl+C to end.", flush=True)

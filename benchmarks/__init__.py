@@ -1,1 +1,1 @@
-"""python -m benchmarks: speed and memory of the parts, with the machine they were measured on. Nothing here is asserted by a test."""
+"""python -m benchmarks: speed and memory of the parts, one module each, with the machine they were measured on. No test asserts a timing."""

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from demo import hub
 from demo.events import Detected, Detection, Done, Failed, Retrieved
@@ -19,8 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8")  # Windows would write a redirected stream in its code page
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if arguments[:1] == ["evaluate"]:
+            return _evaluate(arguments[1:])
+        options = _parser().parse_args(arguments)
         settings = load_settings(model=getattr(options, "model", ""), offline=options.offline)
         return options.run(options, settings)
     except MajlisError as error:
@@ -56,17 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     detect = command("detect", _detect, "Tell the language of each line of standard input.")
     detect.add_argument("--json", action="store_true")
 
-    evaluate = command("evaluate", _evaluate, "Measure what the app does: retrieval and refusal, or language detection.")
-    evaluate.add_argument("suite", nargs="?", choices=("retrieval", "language"), default="retrieval")
-    evaluate.add_argument("--split", choices=("dev", "test"), default="dev", help="of the retrieval questions")
-    evaluate.add_argument(
-        "--data", type=Path, metavar="DIR", help="retrieval: evaluation files (default: the bundled ones); language: development data"
-    )
-    evaluate.add_argument(
-        "--corpus", type=Path, default=ROOT / "assets" / "corpus", metavar="DIR", help="language: whose held-out questions are measured"
-    )
-    evaluate.add_argument("--picture", type=Path, metavar="FILE.svg", help="language: where to draw the confusion matrix")
-    evaluate.add_argument("--json", action="store_true")
+    # its own arguments are read by index_builder/evaluate/commands.py, which `main` calls; here it is only listed
+    command("evaluate", None, "Measure what the app does: `evaluate --help` lists the suites.")
 
     doctor = command("doctor", _doctor, "What is installed, found and verified. Exits 1 if the app could not answer.")
     doctor.add_argument("--json", action="store_true")
@@ -155,48 +148,11 @@ def _detect(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _evaluate(options: argparse.Namespace, settings: Settings) -> int:
-    if options.suite == "language":
-        return _evaluate_language(options, settings)
-    from demo.engine import open_engine
-    from demo.retrieve import native_script
-    from index_builder.evaluate import evaluate_refusal, evaluate_retrieval
+def _evaluate(arguments: Sequence[str]) -> int:
+    """The suites of `python -m index_builder evaluate`, as the app does it: romanised questions are transliterated first."""
+    from index_builder.evaluate.commands import main as evaluate
 
-    engine = open_engine(settings)
-    data = options.data or ROOT / "assets" / "evaluation"
-
-    try:
-        tables = [
-            *evaluate_retrieval(engine.index, data, options.split, native_script(engine.detector)),
-            evaluate_refusal(engine.index, data, options.split, engine.relevance),
-        ]
-    finally:
-        engine.close()
-    for table in tables:
-        print(json.dumps(table.as_json(), ensure_ascii=False) if options.json else f"{table.as_markdown()}\n")
-    return 0
-
-
-def _evaluate_language(options: argparse.Namespace, settings: Settings) -> int:
-    from demo.detect import Detector
-    from index_builder.evaluate_language import Guess, evaluate_language, other_detectors
-
-    if not options.data:
-        raise MajlisError(
-            "Language detection is measured on data that does not ship: give its folder with --data (assets/models/language/README.md lists it)."
-        )
-    detector = Detector.open(settings)
-
-    def detect(text: str) -> Guess:
-        found = detector.detect(text)
-        return Guess(found.lang, found.confidence, found.romanised)
-
-    print(
-        evaluate_language(
-            options.data, options.corpus, {detector.name: detect, **other_detectors()}, ROOT / "assets/models/language", options.picture
-        )
-    )
-    return 0
+    return evaluate(arguments, app=True)
 
 
 def _models(options: argparse.Namespace, settings: Settings) -> int:

@@ -3,24 +3,25 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import regex
 
 from demo import hub
-from demo.events import Detected, Done, Event, Failed, Replaced, Retrieved, Token
-from demo.generate import Ended, Generator, GeneratorDied, open_generator
+from demo.compose import Composed, Composing, choose, quoted, write
+from demo.events import Detected, Detection, Done, Event, Failed, Retrieved, Searched, Token
+from demo.followup import region_in, standalone
+from demo.generate import Generator, GeneratorDied, open_generator
 from demo.languages import LANGUAGE, all_endonyms, strings
-from demo.prompt import ANSWER_TOKENS, build_messages
-from demo.quote import quote
-from demo.retrieve import Detects, retrieve
+from demo.retrieve import Detects, Retrieval, retrieve
 from demo.settings import Settings
-from demo.verify import citations_of, remove_unknown, without_marks
+from demo.verify import citations_of
 from index_builder.encode import open_encoder
 from index_builder.relevance import Relevance, load_relevance
 from index_builder.search import Index
-from index_builder.vocabulary import LANGUAGES, Evidence, MajlisError
+from index_builder.support import UNFITTED, Support, load_support
+from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 
 log = logging.getLogger(__name__)
 LONGEST_QUESTION = 2_000  # characters
@@ -28,8 +29,8 @@ _HAS_WORDS = regex.compile(r"[\p{L}\p{N}]")
 _INVISIBLE = regex.compile(
     r"[\p{Cc}\p{Cf}\p{Co}\p{Cs}--[\n\t\u200c\u200d]]", regex.V1
 )  # controls and bidi overrides; joiners are part of Indic words
+MOST_HISTORY = 6  # questions of a conversation that a follow-up can go back through
 UNSURE_BELOW = 0.5  # where a first hit is as likely to miss the question as to answer it, the answer says so
-_GUARD_AFTER = 40  # letters of an answer after which its language can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,16 @@ class Question:
     mode: str = ""  # "verbatim", "generate", or empty for what the engine can do best
     page_lang: str = "en"
     prior: str = ""  # the language of the turn before
+    history: tuple[str, ...] = ()  # the questions of the conversation so far, oldest first
 
 
 class Engine:
     """Everything that answering needs, opened once. `ask` may run in several threads."""
 
-    def __init__(self, detector: Detects, index: Index, relevance: Relevance, generator: Generator | None = None):
-        self.detector, self.index, self.relevance, self.generator = detector, index, relevance, generator
+    def __init__(
+        self, detector: Detects, index: Index, relevance: Relevance, generator: Generator | None = None, support: Support = UNFITTED
+    ):
+        self.detector, self.index, self.relevance, self.generator, self.support = detector, index, relevance, generator, support
 
     def close(self) -> None:
         if self.generator:
@@ -58,7 +62,8 @@ class Engine:
 
     @property
     def modes(self) -> tuple[str, ...]:
-        return ("verbatim", "generate") if self.generator else ("verbatim",)
+        """The modes that can be had; the last one is what is meant when none is asked for."""
+        return modes_of(self.generator.mode if self.generator else "")
 
     def ask(self, question: Question, cancel: threading.Event | None = None) -> Iterator[Event]:
         """Detected, Retrieved, Token…, Done; or Failed, which is always last. Nothing that goes wrong is raised: the page must go on."""
@@ -94,117 +99,86 @@ class Engine:
             return
         lang = lang or question.page_lang  # names and numbers alone: any language may be meant
 
-        native = ""
-        if detection.script == "Latn" and LANGUAGE[lang].script != "Latn":  # also when the user says so and the detector did not
-            native = detection.native if detection.romanised and lang == detection.lang else self.detector.native(text, lang)
-        insists = bool(question.lang)
-        retrieval = retrieve(self.index, text, lang, self.relevance, question.locale, native, insists=insists, region=question.region)
+        asked = self._in_own_script(text, lang, detection)
+        history = tuple(self._in_own_script(one, lang) for one in map(clean, question.history[-MOST_HISTORY:]) if one)
+        region = question.region
+        if alone := standalone(asked, history):
+            region = region or region_in(asked)  # "and in Dhaka?" asks for what is done there
+            asked = alone
+            yield Searched(asked)
+        retrieval = retrieve(self.index, asked, lang, self.relevance, question.locale, insists=bool(question.lang), region=region)
         retrieved_at = time.perf_counter()
         yield Retrieved(retrieval.evidence, retrieval.relevance, retrieval.weak)
-
         timings = {"detect": (detected_at - began) * 1e3, "retrieve": (retrieved_at - detected_at) * 1e3}
-        if retrieval.weak or not retrieval.evidence:
-            answer = strings(lang)["unknown"]
-            yield Token(answer)
-            yield self._done(answer, lang, mode, (), timings, began, abstained=True)
-            return
-        if mode == "verbatim":
-            answer = quote(retrieval.evidence)
-            yield Token(answer)
-            source_lang = retrieval.evidence[0].hit.entry.lang
-            notices = (("unsure", ""),) if retrieval.relevance < UNSURE_BELOW else ()
-            notices += (("other_language", source_lang),) if source_lang != lang else ()
-            yield self._done(answer, source_lang, mode, retrieval.evidence, timings, began, notices=notices)
-            return
-        yield from self._generate(text, lang, retrieval.evidence, cancel, timings, began)
+        composed = yield from self._compose(asked, lang, mode, retrieval, cancel)
+        yield self._done(composed, lang, retrieval, timings, began)
 
-    def _generate(
-        self, text: str, lang: str, evidence: tuple[Evidence, ...], cancel: threading.Event, timings: dict[str, float], began: float
-    ) -> Iterator[Event]:
-        generator = self.generator
-        assert generator is not None
+    def _in_own_script(self, text: str, lang: str, detection: Detection | None = None) -> str:
+        """A question in Latin letters in the script of its language; any other question as it is."""
+        if LANGUAGE[lang].script == "Latn":
+            return text
+        found = detection or self.detector.detect(text)
+        if found.script != "Latn":
+            return text
+        # also when the user says which language it is and the detector did not
+        return (found.native if found.romanised and lang == found.lang else self.detector.native(text, lang)) or text
+
+    def _compose(self, question: str, lang: str, mode: str, retrieval: Retrieval, cancel: threading.Event) -> Composing:
+        evidence, generator = retrieval.evidence, self.generator
+        if retrieval.weak or not evidence:
+            refusal = strings(lang)["unknown"]
+            yield Token(refusal)
+            entry = evidence[0].hit.entry if evidence else None
+            nearest = (("nearest", entry.question or entry.title),) if entry and (entry.question or entry.title) else ()
+            return Composed(refusal, lang, mode, abstained=True, notices=nearest)
+        if generator is None or (mode == "verbatim" and not generator.confines):
+            composed = quoted(evidence)
+            yield Token(composed.answer)
+            return composed
         if not generator.start(cancel):  # stopped while a large model was still loading
-            yield self._done("", lang, "generate", (), timings, began, stopped=True)
-            return
-        messages, given = build_messages(text, evidence, lang, generator.count_tokens, generator.context)
-        if not given:  # a model that sees no evidence would answer from nothing
-            answer = quote(evidence)
-            yield Token(answer)
-            yield self._done(answer, evidence[0].hit.entry.lang, "verbatim", evidence, timings, began, notices=(("no_room", ""),))
-            return
-        answer, ended, first_at = "", Ended("stop", 0, 0), 0.0
-        wrong_language = False
-        for item in (stream := generator.stream(messages, ANSWER_TOKENS, cancel)):
-            if isinstance(item, Ended):
-                ended = item
-                break
-            first_at = first_at or time.perf_counter()
-            answer += item
-            yield Token(item)
-            if self._is_other_language(answer, lang):
-                wrong_language = True
-                stream.close()
-                break
-        first_at = first_at or time.perf_counter()
-        if not wrong_language and ended.reason != "stopped":  # a short answer, or one that came in large pieces
-            wrong_language = self._is_other_language(answer, lang, whole=True)
-        notices: list[tuple[str, str]] = []
-        mode = "generate"
-        if wrong_language or (not answer.strip() and ended.reason != "stopped"):
-            # The evidence itself is an honest answer; a model that drifts once drifts again.
-            answer, mode = quote(evidence), "verbatim"
-            key = "wrong_language" if wrong_language else "no_answer"
-            notices.append((key, ""))
-            yield Replaced(answer, key)
+            return Composed("", lang, mode, stopped=True)
+        if mode == "verbatim":
+            composed = yield from choose(generator, question, lang, evidence, cancel)
         else:
-            kept, removed = remove_unknown(answer, [item for item in evidence if item.n in given])
-            if removed:
-                answer = kept
-                notices.append(("citations_removed", str(removed)))
-                yield Replaced(answer, "citations_removed")
-            if ended.reason == "length":
-                notices.append(("cut_short", ""))
-        abstained = without_marks(answer).strip() == strings(lang)["unknown"]
-        if mode == "generate" and not abstained and ended.reason != "stopped":
-            cited = citations_of(answer, evidence)
-            unsupported = sum(not citation.supported for citation in cited)
-            if not cited:
+            composed = yield from write(generator, question, lang, evidence, cancel, self.detector.detect)
+        if generator.short_of_memory:
+            composed = replace(composed, notices=(*composed.notices, ("small_context", str(generator.context))))
+        return composed
+
+    def _holds(self, lang: str) -> Callable[[str, Entry], bool]:
+        return lambda sentence, entry: self.support.holds(sentence, lang, entry, self.index.encoder)
+
+    def _done(self, composed: Composed, lang: str, retrieval: Retrieval, timings: dict[str, float], began: float) -> Done:
+        now = time.perf_counter()
+        citations = () if composed.abstained else citations_of(composed.answer, retrieval.evidence, self._holds(composed.lang))
+        notices = list(composed.notices)
+        if composed.answer and not composed.abstained and not composed.stopped:
+            if composed.mode == "verbatim":
+                if retrieval.relevance < UNSURE_BELOW:
+                    notices.append(("unsure", ""))
+                if composed.lang != lang:
+                    notices.append(("other_language", composed.lang))
+            elif not citations:
                 notices.append(("uncited", ""))
-            elif unsupported:
+            elif unsupported := sum(not citation.supported for citation in citations):
                 notices.append(("unsupported", str(unsupported)))
-        timings |= {"first_token": (first_at - began) * 1e3}
-        source_lang = evidence[0].hit.entry.lang if mode == "verbatim" else lang
-        yield self._done(
-            answer.strip(), source_lang, mode, () if abstained else evidence, timings, began,
-            abstained=abstained, stopped=ended.reason == "stopped", notices=tuple(notices),
+        if composed.first_at:
+            timings["first_token"] = (composed.first_at - began) * 1e3
+        timings |= {"generate": (now - began) * 1e3 - timings["detect"] - timings["retrieve"], "total": (now - began) * 1e3}
+        model = {"encoder": self.index.encoder.name}
+        if composed.model:
+            model["generator"] = composed.model
+        return Done(
+            composed.answer, composed.lang, composed.mode, composed.abstained, composed.stopped, citations,
+            {name: round(value, 2) for name, value in timings.items()}, model, tuple(notices),
         )  # fmt: skip
 
-    def _is_other_language(self, answer: str, lang: str, whole: bool = False) -> bool:
-        """Whether the answer is surely not in `lang`: looked at while it is written, as soon as there is enough to tell, and as a whole."""
-        letters = sum(map(str.isalpha, answer))
-        if letters < _GUARD_AFTER // 2 if whole else not _GUARD_AFTER <= letters <= _GUARD_AFTER * 2:
-            return False
-        found = self.detector.detect(without_marks(answer))
-        return found.lang not in (lang, "und") and found.confidence >= 0.9
 
-    def _done(self, answer: str, answer_lang: str, mode: str, evidence: tuple[Evidence, ...], timings: dict[str, float], began: float,
-              abstained: bool = False, stopped: bool = False, notices: tuple[tuple[str, str], ...] = ()) -> Done:  # fmt: skip
-        now = time.perf_counter()
-        timings = timings | {"generate": (now - began) * 1e3 - timings["detect"] - timings["retrieve"], "total": (now - began) * 1e3}
-        model = {"encoder": self.index.encoder.name}
-        if mode == "generate" and self.generator:
-            model["generator"] = self.generator.name
-        return Done(
-            answer,
-            answer_lang,
-            mode,
-            abstained,
-            stopped,
-            citations_of(answer, evidence),
-            {name: round(value, 2) for name, value in timings.items()},
-            model,
-            notices,
-        )
+def modes_of(preferred: str) -> tuple[str, ...]:
+    """The modes of an engine whose model answers in `preferred` mode unless asked otherwise; empty: there is no model."""
+    if not preferred:
+        return ("verbatim",)
+    return ("generate", "verbatim") if preferred == "verbatim" else ("verbatim", "generate")
 
 
 def clean(text: str) -> str:
@@ -231,4 +205,4 @@ def open_engine(settings: Settings, gpu: str = "auto") -> Engine:
     folder = hub.require(model, settings)
     encoder = open_encoder(folder, model.name, model.query_prefix, model.passage_prefix)
     index = Index(settings.index, encoder)
-    return Engine(Detector.open(settings), index, load_relevance(folder), open_generator(settings, gpu))
+    return Engine(Detector.open(settings), index, load_relevance(folder), open_generator(settings, gpu), load_support(folder))

@@ -37,10 +37,25 @@ class Detected:
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """A follow-up ("and in Dhaka?") was read as this question, which stands alone."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retrieved:
     evidence: tuple[Evidence, ...]
     relevance: float  # of the best evidence, in [0, 1]
     weak: bool  # too weak to answer from
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The model is busy with other questions."""
+
+    ahead: int  # how many
+    seconds: float  # about how long they take together; 0 when nothing is known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,7 @@ class Replaced:
     """What was streamed so far is withdrawn; `text` stands instead (a citation without evidence removed, another language mended)."""
 
     text: str
-    notice: str  # key of the strings: "wrong_language", "citations_removed"
+    notice: str  # key of the strings: "wrong_language", "citations_removed", "rewritten"; empty when nothing needs to be said
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +102,4 @@ class Failed:
     values: dict[str, str] = field(default_factory=dict)
 
 
-Event = Detected | Retrieved | Token | Replaced | Done | Failed
+Event = Detected | Searched | Retrieved | Queued | Token | Replaced | Done | Failed

@@ -1,40 +1,68 @@
 """Evidence and question -> the messages a model gets, written in the user's language (METHODS section 6, answer-language fidelity)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from demo.generate.types import Message
-from demo.languages import endonym, strings
-from index_builder.text import sentence_spans
-from index_builder.vocabulary import Evidence
+from demo.languages import endonym, region_of, strings
+from demo.verify import without_marks
+from index_builder.text import sentences
+from index_builder.vocabulary import Entry, Evidence
 
 ANSWER_TOKENS = 320  # three sentences of Assamese in a tokenizer that knows none of it
+_TEMPLATE_TOKENS = 64  # what a chat template may write around two messages
 
 
 def build_messages(
     question: str, evidence: Sequence[Evidence], lang: str, count_tokens: Callable[[str], int], context: int
-) -> list[Message]:
-    """The system message is the same for every question in a language, so that its KV cache is reused; evidence and question come after it.
+) -> tuple[list[Message], Mapping[int, tuple[str, ...]]]:
+    """The messages of one question, for training and for answering, and number -> sentences of the evidence that is in them.
 
-    Also returns the numbers of the evidence that is in them. Evidence that does not fit into `context` tokens (less the answer's share) is cut at sentence ends, the longest first.
+    The system message is the same for every question in a language, so that its KV cache is reused. The user's message holds the
+    question, the evidence and the question again: a small model that reads once from left to right can match what it knows to be asked.
+    Evidence in the language of the answer comes first; each piece keeps its number. What does not fit into `context` tokens (less
+    the answer's share) is cut at sentence ends, the longest first. Sources are text: what would read as a citation of ours, or as the next piece
+    of evidence, is taken out of them.
     """
     words = strings(lang)
     system = words["prompt_system"].format(language=endonym(lang), unknown=words["unknown"])
-    budget = context - ANSWER_TOKENS - count_tokens(system) - count_tokens(question) - 64
-    texts = _fitted([(item.n, item.hit.entry.title, item.hit.entry.text) for item in evidence], budget, count_tokens)
-    sources = "\n".join(f"[{n}] {f'{title}: ' if title else ''}{text}" for n, title, text in texts)
-    user = f"{words['prompt_evidence']}\n{sources}\n\n{words['prompt_question']} {question}"
-    return [{"role": "system", "content": system}, {"role": "user", "content": user}], tuple(n for n, _, _ in texts)
+    asked = f"{words['prompt_question']} {question}"
 
+    def user(lines: Sequence[str]) -> str:
+        return f"{asked}\n\n{words['prompt_evidence']}\n{''.join(lines)}\n{asked}"
 
-def _fitted(texts: list[tuple[int, str, str]], budget: int, count_tokens: Callable[[str], int]) -> list[tuple[int, str, str]]:
-    sizes = [count_tokens(f"[{n}] {title}: {text}\n") for n, title, text in texts]
-    while texts and sum(sizes) > budget:
-        longest = max(range(len(texts)), key=lambda i: sizes[i])
-        n, title, text = texts[longest]
-        spans = sentence_spans(text)
-        if len(spans) > 1:
-            texts[longest] = (n, title, text[: spans[-2][1]])
-            sizes[longest] = count_tokens(f"[{n}] {title}: {texts[longest][2]}\n")
+    budget = context - ANSWER_TOKENS - _TEMPLATE_TOKENS - count_tokens(system) - count_tokens(user(()))
+    ordered = sorted(evidence, key=lambda item: (item.hit.entry.lang != lang, item.n))
+    given = {item.n: sources for item in ordered if (sources := source_sentences(item.hit.entry))}
+    heads = {item.n: f"[{item.n}] {_head(item.hit.entry, lang)}" for item in ordered}
+    sizes = {n: count_tokens(_line(heads[n], given[n])) for n in given}
+    while given and sum(sizes.values()) > budget:
+        longest = max(sizes, key=lambda n: (sizes[n], n))  # of equals, the one that was found last
+        given[longest] = given[longest][:-1]
+        if given[longest]:
+            sizes[longest] = count_tokens(_line(heads[longest], given[longest]))
         else:  # a single sentence that does not fit: better gone than cut in two
-            del texts[longest], sizes[longest]
-    return texts
+            del given[longest], sizes[longest]
+    lines = [_line(heads[n], given[n]) for n in given]
+    return [{"role": "system", "content": system}, {"role": "user", "content": user(lines)}], given
+
+
+def source_sentences(entry: Entry) -> tuple[str, ...]:
+    """The sentences of an entry as a model reads and an answer quotes them: on one line each, without marks like "[3]" of the source's own."""
+    return tuple(sentence for found in sentences(entry.text) if (sentence := _plain(found)))
+
+
+def _head(entry: Entry, lang: str) -> str:
+    """Place and topic in the reader's language, then the question that the source answers, or its title."""
+    words = strings(lang)
+    place = words["regions"].get(region_of(entry.locale, entry.region), "")
+    about = ", ".join(part for part in (place, words["topics"].get(entry.topic, "")) if part)
+    name = _plain(entry.question) or (f"{_plain(entry.title)}:" if entry.title else "")
+    return " ".join(part for part in (f"({about})" if about else "", name) if part)
+
+
+def _line(head: str, sources: Sequence[str]) -> str:
+    return " ".join((head, *sources)) + "\n"
+
+
+def _plain(text: str) -> str:
+    return " ".join(without_marks(text).split())

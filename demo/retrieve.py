@@ -56,5 +56,5 @@ def retrieve(
     vector = index.encoder.encode([asked], "query")[0]
     hits = index.search_vector(asked, vector, SHOWN, reader=Reader(lang, locale, region or REGION.get(locale, ""), insists))
     evidence = [Evidence(hit.rank, hit, *index.span(hit, vector)) for hit in hits]
-    best = relevance.of(hits[0]) if hits else 0.0
-    return Retrieval(tuple(evidence), best, best < relevance.threshold)
+    judged = relevance.judge(asked, lang, hits, index)
+    return Retrieval(tuple(evidence), judged.relevance, judged.weak)

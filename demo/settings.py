@@ -11,7 +11,8 @@ from typing import Any
 from index_builder.vocabulary import LANGUAGES, MajlisError
 
 ROOT = Path(__file__).resolve().parent.parent
-ROLES = ("encoder", "generator", "language")
+ROLES = ("encoder", "generator", "language", "seq2seq")
+MODES = ("generate", "verbatim")
 SCHEMA = 1
 
 
@@ -39,9 +40,11 @@ class Model:
     files: tuple[ModelFile, ...] = ()
     query_prefix: str = ""
     passage_prefix: str = ""
+    prompt: str = ""  # of a model that asks questions, with {language}, {title} and {text}
     context: int = 4096
     url: str = ""  # an OpenAI-compatible server
     lora: str = ""  # a LoRA in GGUF, applied to a local generator
+    mode: str = "generate"  # how a generator answers unless the reader chooses: "verbatim" for one that can choose and hardly write
 
     @property
     def bytes(self) -> int:
@@ -54,6 +57,7 @@ class Settings:
     encoder: str
     generator: str  # "none" or the name of a model
     language: str
+    seq2seq: str = ""  # what translates and asks; "" when there is none
     offline: bool = False
     index: Path = ROOT / "assets" / "index"
     cache: Path = ROOT / "models"
@@ -101,12 +105,15 @@ def load_settings(
         generator = entry.name
     settings = Settings(
         models=models, encoder=defaults.get("encoder", ""), generator=generator, language=defaults.get("language", ""),
+        seq2seq=defaults.get("seq2seq", ""),
         offline=offline or environment.get("MAJLIS_OFFLINE", "") not in ("", "0"),
         index=Path(environment.get("MAJLIS_INDEX") or ROOT / "assets" / "index"),
         cache=Path(environment.get("MAJLIS_MODELS") or ROOT / "models"),
     )  # fmt: skip
     settings.model(settings.encoder, "encoder")
     settings.model(settings.language, "language")
+    if settings.seq2seq:
+        settings.model(settings.seq2seq, "seq2seq")
     if generator != "none":
         settings.model(generator, "generator")
     return settings
@@ -127,6 +134,8 @@ def _model(path: Path, text: str, table: Mapping[str, Any], number: int) -> Mode
             raise SettingsError(f'{path}: model {name!r} needs {key} = "…".')
     if table["role"] not in ROLES:
         raise SettingsError(f"{path}:{_line(text, 'role', number)}: role is {table['role']!r}, expected one of {', '.join(ROLES)}.")
+    if table.get("mode", MODES[0]) not in MODES:
+        raise SettingsError(f"{path}:{_line(text, 'mode', number)}: mode is {table['mode']!r}, expected one of {', '.join(MODES)}.")
     strange = set(map(str, table.get("languages", ()))) - set(LANGUAGES)
     if strange:
         raise SettingsError(

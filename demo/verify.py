@@ -1,15 +1,14 @@
 """What may be shown: citations that exist and are supported, and an answer in the reader's language."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import regex
 
-from demo.events import Citation
-from index_builder.text import same_word, sentence_spans, words
-from index_builder.vocabulary import Evidence
+from demo.events import Citation, Detection
+from index_builder.text import sentence_spans
+from index_builder.vocabulary import Entry, Evidence
 
 MARK = regex.compile(r"\s?\[(\p{Nd}{1,3})\]")
-SUPPORTED_SHARE = 0.6  # of a sentence's words that must stand in the cited text
 
 
 def remove_unknown(answer: str, evidence: Sequence[Evidence]) -> tuple[str, int]:
@@ -27,8 +26,8 @@ def remove_unknown(answer: str, evidence: Sequence[Evidence]) -> tuple[str, int]
     return MARK.sub(keep, answer), removed
 
 
-def citations_of(answer: str, evidence: Sequence[Evidence]) -> tuple[Citation, ...]:
-    """Each mark of `answer` with the sentence that it follows, and whether that sentence's words are in the cited source."""
+def citations_of(answer: str, evidence: Sequence[Evidence], holds: Callable[[str, Entry], bool]) -> tuple[Citation, ...]:
+    """Each mark of `answer` with the sentence that it follows, and whether the cited source carries that sentence (`holds`)."""
     by_number = {item.n: item for item in evidence}
     found = []
     start = 0
@@ -44,17 +43,58 @@ def citations_of(answer: str, evidence: Sequence[Evidence]) -> tuple[Citation, .
             continue
         item = by_number.get(int(match.group(1)))
         if item:
-            found.append(Citation(item.n, item.hit.entry.entry_id, quote, supported(quote, item)))
+            found.append(Citation(item.n, item.hit.entry.entry_id, quote, holds(quote, item.hit.entry)))
     return tuple(found)
 
 
-def supported(sentence: str, item: Evidence) -> bool:
-    entry = item.hit.entry
-    source = set(words(f"{entry.title} {entry.question} {entry.text}"))
-    asked = words(sentence)
-    held = sum(word in source or any(same_word(word, other) for other in source) for word in asked)
-    return bool(asked) and held / len(asked) >= SUPPORTED_SHARE
-
-
 def without_marks(answer: str) -> str:
-    return MARK.sub("", answer)
+    """`answer` without anything that reads as a mark, also not after another was taken out of it ("[[1]2]")."""
+    while (shorter := MARK.sub("", answer)) != answer:
+        answer = shorter
+    return answer
+
+
+class LanguageGuard:
+    """Listens to an answer while it is written: is it in the language that it should be in?
+
+    Looked at as soon as there are letters enough to tell, and then at the end of every line and sentence, so that an answer that
+    begins in one language and goes on in another is noticed too. Names and quotations are too short to count.
+    """
+
+    _ENOUGH = 40  # letters after which a language can be told
+    _LEAST = 20  # of a sentence, or of a whole answer that is short
+    _SURE = 0.9
+
+    def __init__(self, detect: Callable[[str], Detection], lang: str):
+        self._detect, self._lang = detect, lang
+        self._unheard = ""
+        self._heard = False
+        self._begun = False  # the first letters have been looked at
+
+    def hears(self, piece: str) -> bool:
+        """Whether the answer, with `piece` added to it, is surely in another language."""
+        self._unheard += piece
+        if not self._begun and _letters(self._unheard) >= self._ENOUGH:
+            self._begun = True
+            self._heard |= self._is_other(self._unheard)
+        spans = sentence_spans(self._unheard)
+        if len(spans) > 1:
+            for start, end in spans[:-1]:
+                self._heard |= self._is_other(self._unheard[start:end])
+            self._unheard = self._unheard[spans[-1][0] :]
+        return self._heard
+
+    def heard_at_the_end(self) -> bool:
+        """The same, when nothing more comes."""
+        self._heard |= self._is_other(self._unheard)
+        return self._heard
+
+    def _is_other(self, text: str) -> bool:
+        if _letters(text) < self._LEAST:
+            return False
+        found = self._detect(without_marks(text))
+        return found.lang not in (self._lang, "und") and found.confidence >= self._SURE
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalpha, text))

@@ -4,7 +4,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from index_builder.encode import BUNDLED, Encoder, open_encoder
-from index_builder.vocabulary import LANGUAGES, Hit, MajlisError
+from index_builder.querygen.commands import add_commands as querygen_commands
+from index_builder.vocabulary import LANGUAGES, Entry, Hit, MajlisError
 
 ROOT = Path(__file__).resolve().parent.parent
 _BATCH = 1024
@@ -22,8 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors=stream.errors)  # Windows would write a redirected stream in its code page
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        if arguments[:1] == ["evaluate"]:
+            return _evaluate(arguments[1:])
+        options = _parser().parse_args(arguments)
         return options.run(options)
     except MajlisError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -65,6 +69,17 @@ def _parser() -> argparse.ArgumentParser:
         "--question-weight", type=float, metavar="W", help="share of the native question in a QA pair's vector (default 0.5)"
     )
     build.add_argument("--views", metavar="LIST", help="what gets a vector of its own (default entry,question,sentence)")
+    build.add_argument(
+        "--queries", type=Path, nargs="+", default=[], metavar="PATH", help="queries that generate-queries wrote for this corpus: files or folders"
+    )
+    build.add_argument(
+        "--augment",
+        metavar="VARIANT",
+        help="what the index makes of generated queries: none, sum, mean, language, max, lexical, or two as in max+lexical (the default)",
+    )
+    build.add_argument(
+        "--filter-queries", metavar="RULES", help="leave queries out that do not find their own entry: round-trip=10,percentile=30"
+    )
     encoder_option(build)
 
     search = command("search", _search, "Search an index and say why each hit was found.")
@@ -87,18 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--evaluation", type=Path, metavar="DIR", help="folder of evaluation files whose qrels name rows of the corpus")
     check.add_argument("--json", action="store_true")
 
-    evaluate = command("evaluate", _evaluate, "Measure retrieval on the evaluation files.")
-    evaluate.add_argument("suite", choices=("retrieval", "refusal"))
-    evaluate.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
-    evaluate.add_argument("--data", type=Path, default=ROOT / "assets/evaluation", metavar="DIR")
-    evaluate.add_argument("--split", choices=("dev", "test"), default="dev")
-    evaluate.add_argument("--json", action="store_true")
-    encoder_option(evaluate)
+    # its own arguments are read by index_builder/evaluate/commands.py, which `main` calls; here it is only listed
+    command("evaluate", None, "Measure anything, keep the run, compare runs: `evaluate --help` lists the suites.")
 
     calibrate = command(
         "calibrate",
         _calibrate,
-        "Fit when to say 'I do not know' on the dev half of the evaluation files; writes relevance.json beside the encoder.",
+        "Fit when to say 'I do not know', and when a citation holds, on the dev half of the evaluation files; writes relevance.json and support.json beside the encoder.",
     )
     calibrate.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
     calibrate.add_argument("--data", type=Path, default=ROOT / "assets/evaluation", metavar="DIR")
@@ -108,11 +118,20 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--config", type=Path, default=ROOT / "index_builder/train/encoder.toml")
     train.add_argument("--data", type=Path, required=True, help="folder with parallel/, qa/, romanised/ and dev/")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
+    train.add_argument("--teacher", type=Path, metavar="DIR", help="an English sentence-transformers folder, for the settings that need one")
     train.add_argument("--work", type=Path, default=Path("runs/encoder"), help="checkpoints; the same command goes on from the last one")
+    ablate = command("ablate-encoder", _ablate_encoder, "Short training runs of the encoder: what each method adds, alone and together.")
+    ablate.add_argument("--config", type=Path, default=ROOT / "index_builder/train/encoder.toml", help="what the last run trains as it is")
+    ablate.add_argument("--data", type=Path, required=True, help="folder with parallel/, qa/, romanised/ and dev/")
+    ablate.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="an English sentence-transformers folder")
+    ablate.add_argument("--steps", type=int, required=True, metavar="N", help="of each run")
+    ablate.add_argument("--work", type=Path, default=Path("runs/encoder"), help="vocabulary and teacher's vectors, as of train-encoder")
+    ablate.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where the run is kept; a killed one goes on")
     language = command("train-language", _train_language, "Train the bundled language detection.")
     language.add_argument("--data", type=Path, required=True, help="folder with language/, romanised/, text/ and parallel/")
     language.add_argument("--corpus", type=Path, default=ROOT / "assets/corpus", help="half of whose questions, by hash, are trained on")
     language.add_argument("--out", type=Path, required=True, metavar="DIR")
+    querygen_commands(command)
     return parser
 
 
@@ -121,8 +140,11 @@ def _open(options: argparse.Namespace) -> Encoder:
 
 
 def _build(options: argparse.Namespace) -> int:
+    from index_builder.augment import Augmentation
+    from index_builder.filter_queries import QueryFilter, filtered
+    from index_builder.queries import attach, queries_files
     from index_builder.read import read_corpus
-    from index_builder.store import VIEW_KINDS, BuildSettings, build_index
+    from index_builder.store import CHOICES, BuildSettings, build_index
 
     settings = BuildSettings()
     if options.question_weight is not None:
@@ -131,12 +153,26 @@ def _build(options: argparse.Namespace) -> int:
         settings = replace(settings, question_weight=options.question_weight)
     if options.views:
         views = tuple(options.views.split(","))
-        if "entry" not in views or set(views) - set(VIEW_KINDS):
-            raise MajlisError(f"--views is {options.views!r}, expected 'entry' and any of {', '.join(VIEW_KINDS)}.")
+        if "entry" not in views or set(views) - set(CHOICES):
+            raise MajlisError(f"--views is {options.views!r}, expected 'entry' and any of {', '.join(CHOICES)}.")
         settings = replace(settings, views=views)
+    if options.augment or options.queries:
+        settings = replace(settings, augment=Augmentation.parse(options.augment or "max+lexical"))
+    chosen = QueryFilter.parse(options.filter_queries) if options.filter_queries else None
     say = lambda text: print(text, file=sys.stderr)
-    entries = read_corpus(options.corpus, skip_bad=options.skip_bad, say=say, lang=options.lang)
-    manifest = build_index(entries, _open(options), options.out, settings, resume=options.resume, say=say)
+    encoder = _open(options)
+
+    def entries() -> Iterable[Entry]:
+        rows = read_corpus(options.corpus, skip_bad=options.skip_bad, say=say, lang=options.lang)
+        return attach(rows, *queries_files(options.queries)) if options.queries else rows
+
+    if chosen:
+        work = options.out.parent / f".{options.out.name}.filtering"
+        with filtered(entries, encoder, settings, chosen, work, options.resume, say) as passed:
+            notes = {"queries": passed.as_json(chosen)}
+            manifest = build_index(passed.entries, encoder, options.out, settings, options.resume, say, notes)
+    else:
+        manifest = build_index(entries(), encoder, options.out, settings, options.resume, say)
     if options.json:
         print(json.dumps(manifest, ensure_ascii=False))
         return 0
@@ -226,29 +262,24 @@ def _check(options: argparse.Namespace) -> int:
     return 1 if report.errors else 0
 
 
-def _evaluate(options: argparse.Namespace) -> int:
-    from index_builder.evaluate import evaluate_refusal, evaluate_retrieval
-    from index_builder.relevance import load_relevance
-    from index_builder.search import Index
+def _evaluate(arguments: Sequence[str]) -> int:
+    from index_builder.evaluate.commands import main as evaluate
 
-    index = Index(options.index, _open(options))
-    if options.suite == "refusal":
-        tables = [evaluate_refusal(index, options.data, options.split, load_relevance(options.encoder))]
-    else:
-        tables = evaluate_retrieval(index, options.data, options.split)
-    for table in tables:
-        print(json.dumps(table.as_json(), ensure_ascii=False) if options.json else f"{table.as_markdown()}\n")
-    return 0
+    return evaluate(arguments)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from index_builder.evaluate import calibrate
+    from index_builder.calibrate import calibrate, calibrate_support
     from index_builder.relevance import save_relevance
     from index_builder.search import Index
+    from index_builder.support import save_support
 
-    relevance = calibrate(Index(options.index, _open(options)), options.data)
-    save_relevance(relevance, options.encoder, "python -m index_builder calibrate, on the dev half of assets/evaluation")
-    print(f"{options.encoder}: {relevance}")
+    index = Index(options.index, _open(options))
+    how = "python -m index_builder calibrate, on the dev half of assets/evaluation"
+    relevance, support = calibrate(index, options.data), calibrate_support(index, options.data)
+    save_relevance(relevance, options.encoder, how)
+    save_support(support, options.encoder, how)
+    print(f"{options.encoder}: answers from {relevance.own.threshold} in the reader's language, from {relevance.other.threshold} in another")
     return 0
 
 
@@ -256,9 +287,23 @@ def _train_encoder(options: argparse.Namespace) -> int:
     from index_builder.train.encoder import Config, save, train
 
     config = Config.read(options.config)
-    model, tokenizer, figures, examples = train(config, options.data, options.work, say=lambda text: print(text, flush=True))
+    model, tokenizer, figures, examples = train(config, options.data, options.work, lambda text: print(text, flush=True), options.teacher)
     save(model, tokenizer, figures, examples, config, options.out)
     print(f"{options.out}: {figures}")
+    return 0
+
+
+def _ablate_encoder(options: argparse.Namespace) -> int:
+    from index_builder.evaluate.measure import measure
+    from index_builder.train.ablation import ablation_task
+    from index_builder.train.encoder import Config
+
+    say = lambda text: print(text, file=sys.stderr, flush=True)
+    task = ablation_task(Config.read(options.config), options.data, options.teacher, options.work, options.steps, say)
+    run, _, folder = measure(task, options.out, resume=True, say=say)
+    for table in run.tables:
+        print(table.as_markdown())
+    say(f"kept in {folder}")
     return 0
 
 

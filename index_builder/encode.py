@@ -46,21 +46,25 @@ def open_encoder(folder: Path, name: str = "", query_prefix: str = "", passage_p
             "restore assets/models/encoder from the repository, or fetch another with `python -m demo models fetch NAME`."
         )
     try:
-        kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules_file.read_text(encoding="utf-8"))]
+        modules = {
+            module["type"].rsplit(".", 1)[-1]: module.get("path", "") for module in json.loads(modules_file.read_text(encoding="utf-8"))
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(f"{modules_file} is not a sentence-transformers module list ({error}). Restore the file.") from error
-    opener = StaticEncoder if set(kinds) <= {"StaticEmbedding", "Normalize"} else TransformerEncoder
-    return opener(folder, name or folder.name, query_prefix, passage_prefix)
+    if modules.keys() <= {"StaticEmbedding", "Normalize"}:
+        return StaticEncoder(folder, name or folder.name, query_prefix, passage_prefix, modules.get("StaticEmbedding", ""))
+    return TransformerEncoder(folder, name or folder.name, query_prefix, passage_prefix)
 
 
 class StaticEncoder:
     """Mean of token vectors, normalised: sentence-transformers' StaticEmbedding + Normalize, without torch."""
 
-    def __init__(self, folder: Path, name: str, query_prefix: str = "", passage_prefix: str = ""):
+    def __init__(self, folder: Path, name: str, query_prefix: str = "", passage_prefix: str = "", inside: str = ""):
+        """`inside`: the subfolder of the weights and the tokenizer, where the module list names one."""
         self.name, self.folder, self.query_prefix, self.passage_prefix = name, folder, query_prefix, passage_prefix
         try:
-            with safe_open(folder / "model.safetensors", framework="numpy") as weights:
-                self._table = weights.get_tensor("embedding.weight")
+            with safe_open(folder / inside / "model.safetensors", framework="numpy") as weights:
+                self._table = _token_vectors(weights)
             if self._table.ndim != 2:
                 raise ValueError(f"embedding.weight has shape {self._table.shape}, expected tokens x dimension")
         except (OSError, SafetensorError, ValueError, TypeError) as error:
@@ -68,9 +72,9 @@ class StaticEncoder:
                 f"The encoder in {folder} cannot be read ({error}). Restore its files from the repository or fetch it again."
             ) from error
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_file(str(folder / inside / "tokenizer.json"))
         except Exception as error:  # tokenizers raises a bare Exception for a broken or missing file
-            raise EncoderError(f"{folder / 'tokenizer.json'} cannot be read ({error}). Restore it from the repository.") from error
+            raise EncoderError(f"{folder / inside / 'tokenizer.json'} cannot be read ({error}). Restore it from the repository.") from error
         if len(self._table) < self._tokenizer.get_vocab_size():
             raise EncoderError(
                 f"The encoder in {folder} has {len(self._table)} token vectors for a vocabulary of {self._tokenizer.get_vocab_size()}: "
@@ -115,6 +119,19 @@ class TransformerEncoder:
         with self._lock:
             vectors = self._model.encode([prefix + text for text in texts], normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, dtype=np.float32)
+
+
+def _token_vectors(weights: safe_open) -> np.ndarray:
+    """(tokens, dimension): ours and sentence-transformers' tensor, or model2vec's with its row and weight of each token, where it has them."""
+    names = weights.keys()
+    if "embeddings" not in names:
+        return weights.get_tensor("embedding.weight")
+    table = weights.get_tensor("embeddings")
+    if "mapping" in names:
+        table = table[weights.get_tensor("mapping")]
+    if "weights" in names:
+        table = (table * weights.get_tensor("weights")[:, None]).astype(np.float32)
+    return table
 
 
 def normalised(vectors: np.ndarray) -> np.ndarray:

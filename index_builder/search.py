@@ -10,7 +10,7 @@ import shlex
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import hnswlib
 import numpy as np
 
+from index_builder.augment import Augmentation
 from index_builder.encode import BUNDLED, Encoder
 from index_builder.sound import skeletons
 from index_builder.store import VIEW_KINDS, IndexFolderError, load_entry, read_manifest, verify
@@ -26,22 +27,28 @@ from index_builder.vocabulary import Entry, Hit, MatchedBy
 
 _EF_SEARCH = 96
 _DEPTH = 50  # how far each list is read
+_AT_A_TIME = 1_000  # entries read from the disk
 # Tuned on the dev half of assets/evaluation; a cosine is worth 1.
 _WORDS_WEIGHT = 0.35  # of all the question's telling words found in an entry, as they are written or as they sound
 _OWN_LANGUAGE = 0.005  # decides only between equals
 _CHOSEN_LANGUAGE = 0.15  # a language that the reader asked for by name weighs as much as a clearly better match
 _OWN_PLACE = 0.08
+_QUERY_WEIGHT = 0.9  # of a generated query's cosine: two questions lie nearer to each other than a question and what answers it
 _TELLING_IDF = 1.5  # a word that more than about one entry in five holds tells nothing
 _TELLING_SOUND_IDF = 3.0
+_ASKED_WEIGHT = 1.0  # of a word in a generated query, beside 1 in a text and 2 in a native question
 _MOST_TERMS = 12  # the rarest dozen is enough for any question
+
+_QUERY = VIEW_KINDS.index("query")
 
 
 @dataclass(frozen=True, slots=True)
 class _Match:
     """The best view of one entry."""
 
-    dense: float
+    dense: float  # cosine
     view: int
+    counts: float  # what the cosine counts for in the fusion
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +83,34 @@ class Index:
             raise IndexFolderError(f"{folder} cannot be loaded ({error}). Rebuild it: {build_command(folder, encoder)}.") from error
 
     def _load(self) -> None:
-        folder = self.folder
         self._db = sqlite3.connect(
-            f"{(folder / 'entries.sqlite').resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            f"{(self.folder / 'entries.sqlite').resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
-        views = np.array(self._db.execute("SELECT row, kind, start, end FROM views ORDER BY view").fetchall(), dtype=np.int32).reshape(
-            -1, 4
-        )
-        self._view_row, self._view_kind, self._view_start, self._view_end = views.T.copy()
+        views = self._db.execute("SELECT row, kind, start, end, asked FROM views ORDER BY view").fetchall()
+        numbers = np.array([view[:4] for view in views], dtype=np.int32).reshape(-1, 4)
+        self._view_row, self._view_kind, self._view_start, self._view_end = numbers.T.copy()
+        self._view_asked = np.array([view[4] for view in views], dtype="U2")  # language of the questions that it stands for
         self._views_of_row = np.searchsorted(self._view_row, np.arange(self.manifest["entries"] + 1))
-        self._graphs: dict[str, hnswlib.Index] = {}
-        for lang, count in self.manifest["views_by_language"].items():
-            graph = hnswlib.Index(space="ip", dim=self.encoder.dimension)
-            graph.load_index(str(folder / f"graph.{lang}.hnsw"))
-            if graph.get_current_count() != count:
-                raise IndexFolderError(
-                    f"{folder}/graph.{lang}.hnsw holds {graph.get_current_count()} vectors, the manifest says {count}. Rebuild the index."
-                )
-            graph.set_ef(_EF_SEARCH)
-            graph.set_num_threads(1)
-            self._graphs[lang] = graph
+        self._graphs = {lang: self._graph(f"graph.{lang}.hnsw", count) for lang, count in self.manifest["views_by_language"].items()}
+        self._questions = {
+            lang: self._graph(f"questions.{lang}.hnsw", count) for lang, count in self.manifest["views_by_question_language"].items()
+        }
+        # vectors in which an entry's own text is mixed with the queries of one language are for questions in that language alone
+        self._by_language = Augmentation.parse(self.manifest["settings"]["augment"]).dense == "language"
         rows = self._db.execute("SELECT lang, locale, region FROM entries ORDER BY row").fetchall()
         self._lang_of_row = [lang for lang, _, _ in rows]
         self._place_of_row = [(locale, region) for _, locale, region in rows]
+
+    def _graph(self, name: str, count: int) -> hnswlib.Index:
+        graph = hnswlib.Index(space="ip", dim=self.encoder.dimension)
+        graph.load_index(str(self.folder / name))
+        if graph.get_current_count() != count:
+            raise IndexFolderError(
+                f"{self.folder / name} holds {graph.get_current_count()} vectors, the manifest says {count}. Rebuild the index."
+            )
+        graph.set_ef(_EF_SEARCH)
+        graph.set_num_threads(1)
+        return graph
 
     def close(self) -> None:
         with self._lock:
@@ -107,10 +119,14 @@ class Index:
     def __len__(self) -> int:
         return self.manifest["entries"]
 
-    def entries(self) -> Iterable[Entry]:
-        with self._lock:
-            lines = self._db.execute("SELECT json FROM entries ORDER BY row").fetchall()
-        return (load_entry(line) for (line,) in lines)
+    def entries(self) -> Iterator[Entry]:
+        """In the order of the corpus, a few at a time."""
+        for first in range(0, len(self), _AT_A_TIME):
+            with self._lock:
+                lines = self._db.execute(
+                    "SELECT json FROM entries WHERE row >= ? AND row < ? ORDER BY row", (first, first + _AT_A_TIME)
+                ).fetchall()
+            yield from (load_entry(line) for (line,) in lines)
 
     def search(
         self, question: str, k: int = 10, langs: Collection[str] = (), locales: Collection[str] = (), reader: Reader = Reader()
@@ -135,14 +151,15 @@ class Index:
             lexical = self._lexical(asked, idf, langs, locales)
             sounds = self._sounding(question, langs, locales)
             allowed = self._rows_of(locales) if locales else None
-        dense = self._dense(vector, langs, allowed)
+        questions = self._questions_for(reader.lang)
+        dense = self._dense(vector, langs, allowed, questions)
         for row in lexical.keys() | sounds.keys():
             if row not in dense:
-                dense[row] = self._match(row, vector)
+                dense[row] = self._match(row, vector, questions)
         mass = 2 * sum(idf.values()) or 1.0  # about what BM25 gives an entry that holds every word, counted as word and as prefix
         own = _CHOSEN_LANGUAGE if reader.insists else _OWN_LANGUAGE
         fused = {
-            row: match.dense
+            row: match.counts
             + _WORDS_WEIGHT * max(min(1.0, lexical.get(row, 0.0) / mass), sounds.get(row, 0.0))
             + own * (self._lang_of_row[row] == reader.lang)
             + _OWN_PLACE * reader.is_near(*self._place_of_row[row])
@@ -153,6 +170,11 @@ class Index:
             found = {row: load_entry(self._db.execute("SELECT json FROM entries WHERE row = ?", (row,)).fetchone()[0]) for row in best}
         return [self._hit(rank, found[row], fused[row], dense[row], lexical.get(row, 0.0), asked, idf) for rank, row in enumerate(best, 1)]
 
+    def telling(self, asked: Sequence[str]) -> dict[str, float]:
+        """How much each of these folded words tells: its inverse document frequency in the whole index."""
+        with self._lock:
+            return self._idf("vocabulary", list(asked))
+
     def span(self, hit: Hit, vector: np.ndarray) -> tuple[int, int]:
         """Offsets of the sentence of a hit's text that lies nearest to the question: what the page marks."""
         with self._lock:
@@ -160,41 +182,67 @@ class Index:
         views = [view for view in self._views(row) if VIEW_KINDS[self._view_kind[view]] == "sentence"]
         if not views:
             return 0, len(hit.entry.text)
-        view = views[int(np.argmax(self._vectors(row, views) @ vector))]
+        view = views[int(np.argmax(_vectors(self._graphs[hit.entry.lang], views) @ vector))]
         return int(self._view_start[view]), int(self._view_end[view])
 
-    def _dense(self, vector: np.ndarray, langs: Collection[str], allowed: set[int] | None) -> dict[int, _Match]:
-        """The nearest entries of each language: row -> its best view. Equal depth per language, so that no language crowds out another."""
+    def similarity(self, entry_id: str, vector: np.ndarray) -> float:
+        """Cosine of a question, (dimension,) float32 of unit length, and the nearest view of an entry that the index holds."""
+        with self._lock:
+            row = self._db.execute("SELECT row FROM entries WHERE entry_id = ?", (entry_id,)).fetchone()[0]
+        return self._match(row, vector, self._questions).dense
+
+    def _questions_for(self, lang: str) -> dict[str, hnswlib.Index]:
+        """The graphs of what stands for questions that a question in `lang` (empty: not known) is compared with."""
+        if not self._by_language or lang not in self._questions:
+            return self._questions
+        return {lang: self._questions[lang]}
+
+    def _dense(
+        self, vector: np.ndarray, langs: Collection[str], allowed: set[int] | None, questions: dict[str, hnswlib.Index]
+    ) -> dict[int, _Match]:
+        """The nearest entries of each graph: row -> its best view. Equal depth per language, so that no language crowds out another."""
         best: dict[int, _Match] = {}
         for lang, graph in self._graphs.items():
-            if langs and lang not in langs:
-                continue
-            keep = None if allowed is None else (lambda view: int(self._view_row[view]) in allowed)
-            count = (
-                graph.get_current_count()
-                if allowed is None
-                else sum(self._views_of_row[row + 1] - self._views_of_row[row] for row in allowed if self._lang_of_row[row] == lang)
-            )
-            if not count:
-                continue
-            views, distances = graph.knn_query(vector, k=min(_DEPTH, int(count)), filter=keep)
-            for view, distance in zip(views[0], distances[0], strict=True):
-                row = int(self._view_row[view])
-                if row not in best:  # nearest first, so the first view of an entry is its best
-                    best[row] = _Match(1.0 - float(distance), int(view))
+            if not langs or lang in langs:
+                self._nearest(graph, vector, None if allowed is None else self._views_in((lang,), allowed, ""), best)
+        for lang, graph in questions.items():
+            self._nearest(graph, vector, self._views_in(langs, allowed, lang) if langs or allowed is not None else None, best)
         return best
 
-    def _match(self, row: int, vector: np.ndarray) -> _Match:
+    def _nearest(self, graph: hnswlib.Index, vector: np.ndarray, wanted: np.ndarray | None, best: dict[int, _Match]) -> None:
+        """Put the nearest views of a graph into `best` where they are better; only those `wanted`, (views,) bool, if it is given."""
+        count = graph.get_current_count() if wanted is None else int(wanted.sum())
+        if not count:
+            return
+        keep = None if wanted is None else (lambda view: bool(wanted[view]))
+        views, distances = graph.knn_query(vector, k=min(_DEPTH, count), filter=keep)
+        for view, distance in zip(views[0].tolist(), distances[0].tolist(), strict=True):
+            row, match = int(self._view_row[view]), self._counted(view, 1.0 - distance)
+            if row not in best or match.counts > best[row].counts:
+                best[row] = match
+
+    def _views_in(self, langs: Collection[str], allowed: set[int] | None, asked: str) -> np.ndarray:
+        """(views,) bool: those of entries in these languages (empty: in any) and rows, that stand for questions in `asked` (empty: for none)."""
+        rows = [(not langs or lang in langs) and (allowed is None or row in allowed) for row, lang in enumerate(self._lang_of_row)]
+        return np.array(rows)[self._view_row] & (self._view_asked == asked)
+
+    def _counted(self, view: int, dense: float) -> _Match:
+        return _Match(dense, view, dense * (_QUERY_WEIGHT if self._view_kind[view] == _QUERY else 1.0))
+
+    def _match(self, row: int, vector: np.ndarray, questions: dict[str, hnswlib.Index]) -> _Match:
+        """The best view of an entry that the graphs did not bring up."""
         views = self._views(row)
-        scores = self._vectors(row, views) @ vector
-        best = int(np.argmax(scores))
-        return _Match(float(scores[best]), views[best])
+        found = []
+        for asked, graph in (("", self._graphs[self._lang_of_row[row]]), *questions.items()):
+            here = [view for view in views if self._view_asked[view] == asked]
+            if here:
+                scores = _vectors(graph, here) @ vector
+                nearest = int(np.argmax(scores))
+                found.append(self._counted(here[nearest], float(scores[nearest])))
+        return max(found, key=lambda match: match.counts)
 
     def _views(self, row: int) -> list[int]:
         return list(range(self._views_of_row[row], self._views_of_row[row + 1]))
-
-    def _vectors(self, row: int, views: list[int]) -> np.ndarray:
-        return np.asarray(self._graphs[self._lang_of_row[row]].get_items(views), dtype=np.float32)
 
     def _rows_of(self, locales: Collection[str]) -> set[int]:
         marks = ",".join("?" * len(locales))
@@ -219,7 +267,7 @@ class Index:
         telling = _telling(asked, idf, _TELLING_IDF)
         # words are \p{L}\p{M}\p{N} and apostrophes only, so quoting is all that FTS5's query language needs
         terms = [f'"{word}"' for word in telling] + [f'"{word[: max(4, len(word) - 2)]}"*' for word in telling if len(word) >= 5]
-        return self._matching("lexical", ", 1.0, 2.0, 1.0", terms, langs, locales)
+        return self._matching("lexical", f", 1.0, 2.0, 1.0, {_ASKED_WEIGHT}", terms, langs, locales)
 
     def _matching(self, table: str, weights: str, terms: list[str], langs: Collection[str], locales: Collection[str]) -> dict[int, float]:
         if not terms:
@@ -242,6 +290,10 @@ class Index:
             generated = entry.queries[self._view_start[match.view]]
             matched_by, matched_query, matched_lang = "query", generated.text, generated.lang
         return Hit(entry, rank, fused, match.dense, lexical, coverage(asked, idf, entry), matched_by, matched_query, matched_lang)
+
+
+def _vectors(graph: hnswlib.Index, views: list[int]) -> np.ndarray:
+    return np.asarray(graph.get_items(views), dtype=np.float32)
 
 
 def _telling(terms: list[str], idf: dict[str, float], least: float) -> list[str]:

@@ -27,7 +27,13 @@ _VOWELS = set("aeiouüöıyhâîû") | set("اويهعحىأإآءئؤةي")
 
 @lru_cache(maxsize=65_536)
 def skeleton(word: str) -> str:
-    """The consonant sounds of a folded word; a leading vowel counts as "a"; empty when fewer than SHORTEST sounds are left."""
+    """The `sounds` of a folded word; empty when fewer than SHORTEST are left."""
+    found = sounds_of(word)
+    return found if len(found) >= SHORTEST else ""
+
+
+def sounds_of(word: str) -> str:
+    """The consonant sounds of a folded word; a leading vowel counts as "a"."""
     for prefix in ("وال", "بال", "ال"):  # the Arabic article, never part of a name abroad
         if word.startswith(prefix) and len(word) - len(prefix) >= 3:
             word = word[len(prefix) :]
@@ -42,7 +48,7 @@ def skeleton(word: str) -> str:
     found = "".join(sounds)
     for written, heard in (("ng", "n"), ("mb", "nb"), ("mp", "np")):  # nasals take the place of the sound after them
         found = found.replace(written, heard)
-    return found if len(found) >= SHORTEST else ""
+    return found
 
 
 def _sound_at(word: str, i: int) -> tuple[str, int]:

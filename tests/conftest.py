@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from index_builder.augment import Augmentation
 from index_builder.encode import StaticEncoder, open_encoder
 from index_builder.search import Index
 from index_builder.store import BuildSettings, build_index
@@ -48,6 +49,6 @@ def encoder() -> StaticEncoder:
 @pytest.fixture(scope="session")
 def index(encoder, tmp_path_factory) -> Index:
     folder = tmp_path_factory.mktemp("small") / "index"
-    settings = BuildSettings(views=("entry", "question", "sentence", "query"))
+    settings = BuildSettings(augment=Augmentation("max"))
     build_index(small_corpus(), encoder, folder, settings, say=lambda _: None)
     return Index(folder, encoder)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from demo.detect import Detector
 from demo.detect.classifier import Classifier
 from demo.settings import load_settings
-from index_builder.evaluate_language import Share, expected_calibration_error
+from index_builder.evaluate.statistics import Share, expected_calibration_error
 from index_builder.language import build_automaton, build_trie, words_by_script
 from index_builder.train.romanise import romanise
 from index_builder.transliteration import edits, skeleton

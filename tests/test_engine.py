@@ -13,11 +13,13 @@ from demo.engine import LONGEST_QUESTION, Engine, Question, clean
 from demo.events import Detected, Detection, Done, Failed, Replaced, Retrieved, Token
 from demo.generate import Ended, GenerationError, GeneratorDied
 from demo.languages import all_endonyms, strings
-from index_builder.relevance import UNCALIBRATED, Relevance
+from index_builder.relevance import UNCALIBRATED, Fit, Relevance
 from index_builder.vocabulary import LANGUAGES
 
-NEVER_ENOUGH = Relevance(dense=3.0, coverage=2.0, bias=-2.0, threshold=1.1)
-BARELY = Relevance(dense=0.0, coverage=0.0, bias=-0.5, threshold=0.1)  # 0.38 for every hit
+NEVER = Fit({"dense": 3.0, "coverage": 2.0}, bias=-2.0, threshold=1.1)
+NEVER_ENOUGH = Relevance(NEVER, NEVER)
+LOW = Fit({}, bias=-0.5, threshold=0.1)  # 0.38 for every hit
+BARELY = Relevance(LOW, LOW)
 HEAD = "What do men in Qatar wear on the head?"
 GHUTRA = "Men in Qatar wear a ghutra, a folded cloth held by a black cord called the agal."
 
@@ -52,11 +54,12 @@ class ByScript:
 class Says:
     """A generator that says the given pieces, and then ends for the given reason or with the given error."""
 
-    name, context = "says", 4096
+    name, context, mode, confines, short_of_memory, tokens_per_s = "says", 4096, "generate", True, False, 0.0
 
     def __init__(self, *pieces: str, reason: str = "stop", error: Exception | None = None):
         self.pieces, self.reason, self.error = pieces, reason, error
         self.messages: list = []
+        self.within: list = []
         self.said = 0
         self.closed = False
 
@@ -66,8 +69,9 @@ class Says:
     def count_tokens(self, text: str) -> int:
         return len(text) // 4 + 1
 
-    def stream(self, messages, max_tokens, cancel):
+    def stream(self, messages, max_tokens, cancel, within=None):
         self.messages.append(messages)
+        self.within.append(within)
         for piece in self.pieces:
             if cancel.is_set():
                 yield Ended("stopped", 0, self.said)
@@ -86,7 +90,7 @@ class Says:
 class Talks(Says):
     """A generator that goes on until it is stopped."""
 
-    def stream(self, messages, max_tokens, cancel):
+    def stream(self, messages, max_tokens, cancel, within=None):
         while not cancel.wait(0.005):
             self.said += 1
             yield "word "

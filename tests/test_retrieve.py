@@ -3,12 +3,13 @@
 import pytest
 
 from demo.retrieve import SHOWN, retrieve
-from index_builder.relevance import UNCALIBRATED, Relevance
+from index_builder.relevance import UNCALIBRATED, Fit, Relevance
 from index_builder.search import Index
 from index_builder.store import BuildSettings, build_index
 from index_builder.vocabulary import Entry
 
-NEVER_ENOUGH = Relevance(dense=3.0, coverage=2.0, bias=-2.0, threshold=1.1)
+NEVER = Fit({"dense": 3.0, "coverage": 2.0}, bias=-2.0, threshold=1.1)
+NEVER_ENOUGH = Relevance(NEVER, NEVER)
 
 
 @pytest.mark.parametrize("question, lang, entry_id", [

@@ -1,13 +1,18 @@
-"""A tiny training run, end to end: seven toy languages, a few steps, a folder that both loaders open."""
+"""A tiny training run, end to end: seven toy languages, a few steps, a folder that both loaders open; and each method of the trainer alone."""
 
 import json
 import lzma
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from index_builder.encode import open_encoder
-from index_builder.train.data import read_parallel, read_questions, read_romanised
+from index_builder.train.data import Example, read_parallel, read_questions, read_romanised, split_names
+from index_builder.train.features import feature_table, ngrams, sounds
 from index_builder.vocabulary import LANGUAGES, MajlisError
 
 WORDS = {  # water, rice, book, house, tree, fish, bird, moon, salt, tea, river, song
@@ -23,8 +28,8 @@ PAIRS = [(a, b) for a in range(12) for b in range(12) if a != b]  # 132 two-word
 TRAINING, DEV = [pair for n, pair in enumerate(PAIRS) if n % 8], PAIRS[::8]
 
 
-def sentence(lang, pair):
-    return " ".join(WORDS[lang][place] for place in pair)
+def sentence(lang, places):
+    return " ".join(WORDS[lang][place] for place in places)
 
 
 def xz(path, *rows):
@@ -53,6 +58,22 @@ def data(tmp_path_factory):
         {"lang": "hi", "native": "मकान पेड़", "roman": "makan ped", "source": source, "licence": "CC0"} for source in ("toy", "FLORES-dev")
     ]
     xz(folder / "romanised/sentences.jsonl.xz", *map(json.dumps, rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long_data(data, tmp_path_factory):
+    """The same with sentences of four words, which a teacher is asked about, in four pairs of files."""
+    folder = tmp_path_factory.mktemp("long")
+    fours = [(a, (a + b) % 12, (a + 2 * b + 1) % 12, (a + 5) % 12) for a in range(12) for b in range(1, 6)]
+    for lang in LANGUAGES:
+        xz(folder / f"dev/flores.{lang}.txt.xz", *(sentence(lang, four) for four in fours[::6]))
+        if lang in ("ar", "bn", "hi", "tr"):
+            rows = (f"{sentence('en', four)}\t{sentence(lang, four)}\ttoy:{n}\tCC0" for n, four in enumerate(fours) if n % 6)
+            xz(folder / f"parallel/en-{lang}.tsv.xz", *rows)
+    for name in ("qa/qa.jsonl.xz", "romanised/words.tsv.xz", "romanised/sentences.jsonl.xz"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((data / name).read_bytes())
     return folder
 
 
@@ -92,6 +113,34 @@ def test_a_question_is_paired_with_the_sentence_that_holds_its_answer(data):
     assert bare == "Rahim sells rice." and title.startswith("Market ") and title.endswith(". Rahim sells rice.")
 
 
+def name_row(source, english, **others):
+    return Example(source, "CC0", "parallel", {"en": [english]} | {lang: [text] for lang, text in others.items()})
+
+
+def test_a_place_name_is_held_out_of_every_source_that_has_it_as_a_row():
+    places = [name_row("libmateweather-places", f"Town {n}", bn=f"শহর {n}") for n in range(200)]
+    _, names = split_names(places)
+    assert 5 < len(names) < 50 and all(example.source == "libmateweather-places" for example in names)
+    name = names[0].sides["en"][0]
+    again = [
+        name_row("tatoeba", name, tr="Kasaba"), name_row("cldr-ter", name.upper(), hi="नगर"), name_row("tatoeba", f"{name} is far.", tr="Kasaba uzak."),
+        name_row("tatoeba", "Tea", tr="Çay"),
+    ]  # fmt: skip
+    rest, names = split_names(places + again)
+    held = {example.sides["en"][0].lower() for example in names}
+    assert name.lower() in held and again[1] in names  # a name is a name in whatever letters
+    assert not held & {example.sides["en"][0].lower() for example in rest}
+    assert again[0] not in rest and again[0] not in names  # neither trained on nor measured: it is no source of names
+    assert again[2] in rest and again[3] in rest
+
+
+def test_which_names_are_held_out_does_not_depend_on_what_else_there_is():
+    places = [name_row("cldr-ter", f"Land {n}", ar=f"بلد {n}") for n in range(100)]
+    _, names = split_names(places)
+    _, among_half = split_names(places[::2])
+    assert {e.sides["en"][0] for e in among_half} == {e.sides["en"][0] for e in names} & {e.sides["en"][0] for e in places[::2]}
+
+
 @pytest.mark.parametrize("read", [read_parallel, read_romanised, read_questions])
 def test_a_folder_without_training_data_is_refused(tmp_path, read):
     with pytest.raises(MajlisError, match="--data"):
@@ -106,6 +155,204 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(MajlisError, match=r"c\.toml: unknown setting 'step_size'; known are seed, "):
         Config.read(tmp_path / "c.toml")
     assert Config.read(ROOT / "index_builder/train/encoder.toml").dimension == 256
+
+
+# What a piece is made of
+
+PIECES = ["<unk>", "<pad>", "▁বাংলা", "▁বাংলার", "▁बांग्ला", "▁evde", "▁evlerde", "▁ev", "ler", "▁ঢাকা", "▁ढाका", "▁dhaka", "▁", "."]
+
+
+def test_the_same_word_in_bengali_and_devanagari_letters_has_the_same_features():
+    for one, other in (("▁ভারত", "▁भारत"), ("▁নমস্কাৰ", "▁नमस्कार"), ("সাগর", "सागर")):
+        assert set(ngrams(one)) == set(ngrams(other)) and set(sounds(one)) == set(sounds(other))
+    assert set(sounds("▁ঢাকা")) == set(sounds("▁ढाका")) == set(sounds("▁dhaka")) == {"s:<dk"}
+    assert set(ngrams("▁ভারত")) != set(ngrams("ভারত"))  # the start of a word is a letter of its own
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text(st.sampled_from("कखगघचछजझटठडढणतथदधनपफबभमयरलशषसहािीुूेैोौ्ंः"), max_size=12))
+def test_any_bengali_spelling_has_the_ngrams_of_its_devanagari_one(word):
+    bengali = "".join(chr(ord(letter) + 0x80) for letter in word)
+    assert list(ngrams(f"▁{bengali}")) == list(ngrams(f"▁{word}"))
+
+
+def test_a_feature_of_one_piece_alone_is_left_out():
+    starts, features, count = feature_table(["▁evde", "▁evler", "▁su"], True, False)
+    assert set(ngrams("▁evde")) & set(ngrams("▁evler")) == {"n:<ev"} and count == 1
+    assert starts.tolist() == [0, 1, 2, 2] and features.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("with_ngrams, with_sounds", [(False, False), (True, False), (False, True), (True, True)])
+def test_features_fold_into_vectors_exactly(with_ngrams, with_sounds):
+    import torch
+
+    from index_builder.train.encoder import StaticModel
+
+    torch.manual_seed(1)
+    model = StaticModel(PIECES, 8, with_ngrams, with_sounds)
+    torch.nn.init.normal_(model.weight.weight)
+    rows = [[2], [3, 4, 4], [5, 6, 7, 8, 13], [0], [9, 10, 11, 12]]
+    with torch.no_grad():
+        trained = model(rows).numpy()
+    table = model.folded()
+    sums = np.stack([table[row].mean(0) for row in rows])
+    assert np.allclose(trained, sums / np.linalg.norm(sums, axis=1, keepdims=True), atol=1e-6)
+    plain = StaticModel(PIECES, 8)
+    plain.load_state_dict({key: value for key, value in model.state_dict().items() if key != "feature_vectors.weight"}, strict=False)
+    assert np.allclose(plain.folded(), table) != (with_ngrams or with_sounds)
+
+
+# Losses
+
+
+def unit(*shape, seed=0):
+    import torch
+
+    return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+def test_the_class_loss_is_zero_where_the_student_ranks_as_the_teacher_and_grows_as_it_departs():
+    from index_builder.train.encoder import _TEACHER_SCALE, class_loss
+
+    teacher, noise = unit(12, 16), unit(12, 16, seed=1)
+    same = class_loss(teacher, teacher, teacher, teacher, _TEACHER_SCALE)
+    assert abs(same.item()) < 1e-5
+    apart = [class_loss(teacher, teacher, teacher + share * noise, teacher, _TEACHER_SCALE).item() for share in (0.5, 1.0, 2.0)]
+    assert 1e-4 < apart[0] < apart[1] < apart[2]
+    # the student's own English ranking is a teacher too, and learns nothing from the other language: its gradient is stopped
+    english = unit(12, 16, seed=2).requires_grad_()
+    other = unit(12, 16, seed=3).requires_grad_()
+    class_loss(teacher, english, other, teacher, 20.0).backward()
+    alone = english.detach().clone().requires_grad_()
+    class_loss(teacher, alone, unit(12, 16, seed=4), teacher, 20.0).backward()
+    assert np.allclose(english.grad, alone.grad, atol=1e-6) and other.grad.abs().sum() > 0
+
+
+def test_matryoshka_adds_the_loss_of_the_first_dimensions_alone(data, config):
+    import torch
+
+    from index_builder.train.encoder import Sampler, contrastive_loss, new_model, step_loss, tokenizer_of
+
+    examples = read_parallel(data)
+    tokenizer = tokenizer_of(config, examples, data)
+    config = replace(config, romanised_share=0.0, question_share=0.0)
+    model = new_model(config, tokenizer)
+    sampler = Sampler(examples, tokenizer, config)
+    batch = sampler.batch()
+    left, right = model(batch.left), model(batch.right)
+    prefix = lambda side: torch.nn.functional.normalize(side[:, :4], dim=1)
+    plain = step_loss(model, batch, sampler, None, config)
+    both = step_loss(model, batch, sampler, None, replace(config, matryoshka=(4,)))
+    assert both.item() - plain.item() == pytest.approx(contrastive_loss(prefix(left), prefix(right), config.scale).item() / 2, rel=1e-4)
+
+
+def test_mined_examples_are_neighbours_but_never_the_same_sentence(data, config, monkeypatch):
+    import torch
+
+    from index_builder.train import encoder
+    from index_builder.train.encoder import Sampler, tokenizer_of
+
+    monkeypatch.setattr(encoder, "_NEIGHBOURS", 4)
+    config = replace(config, romanised_share=0.0, question_share=0.0, mined_share=0.5, batch=16)
+    examples = read_parallel(data)
+    sampler = Sampler(examples, tokenizer_of(config, examples, data), config)
+    # five groups of four near each other, and a copy of the first of each group
+    centres = torch.eye(5).repeat_interleave(4, 0)
+    grouped = torch.nn.functional.normalize(centres + 0.6 * unit(20, 5).abs(), dim=1)
+    sampler.mined = np.arange(30, 55), torch.cat([grouped, grouped[::4]])
+    for _ in range(5):
+        found = sampler._neighbours(8)  # two anchors, and what lies nearest to each
+        places = [number - 30 for number in found]
+        vectors = sampler.mined[1][places]
+        scores = sampler.mined[1] @ sampler.mined[1].T
+        assert 4 <= len(found) <= 8
+        anchor = places[0]
+        nearest = {place for place in range(25) if scores[anchor, place] <= encoder._SAME}
+        best = sorted(nearest, key=lambda place: -scores[anchor, place])[:3]
+        assert set(best) <= set(places) and len(vectors) == len(set(places))
+    batch = sampler.batch()
+    assert len(batch.examples) == len(set(batch.examples)) == len(batch.left) == len(batch.right)
+    assert sum(30 <= number < 55 for number in batch.examples) >= 4
+
+
+def test_a_looked_up_pool_is_of_parallel_examples_with_the_vectors_of_the_moment(data, config):
+    from index_builder.train.encoder import Sampler, new_model, tokenizer_of
+
+    examples = read_parallel(data)
+    tokenizer = tokenizer_of(config, examples, data)
+    model = new_model(config, tokenizer)
+    sampler = Sampler(examples, tokenizer, replace(config, romanised_share=0.0, question_share=0.0, mined_share=0.5))
+    sampler.mine(model)
+    chosen, vectors = sampler.mined
+    assert len(chosen) == len(set(chosen.tolist())) == len(vectors) == len(examples)
+    assert np.allclose(vectors[3].numpy(), model([sampler.sides[chosen[3]]["en"][0]]).detach().numpy()[0], atol=1e-6)
+
+
+# The teacher
+
+
+@pytest.fixture(scope="module")
+def teacher(data, config, tmp_path_factory):
+    """A folder that sentence-transformers opens: a static model with random vectors."""
+    import torch
+
+    from index_builder.train.encoder import new_model, save, tokenizer_of
+
+    torch.manual_seed(5)
+    folder = tmp_path_factory.mktemp("teacher")
+    tokenizer = tokenizer_of(config, read_parallel(data), folder)
+    save(new_model(replace(config, dimension=12), tokenizer), tokenizer, {}, [], config, folder / "model")
+    return folder / "model"
+
+
+TAUGHT = [*("water rice book " + word for word in WORDS["en"]), "too short", "", "water rice book water"]  # the last is also the first
+
+
+def test_a_teachers_vectors_are_unit_rows_and_zeros_for_what_is_too_short(teacher, tmp_path):
+    from index_builder.train.teacher import teacher_vectors
+
+    found = teacher_vectors(TAUGHT, teacher, tmp_path, say=lambda _: None)
+    assert found.shape == (15, 12) and found.dtype == np.float16
+    lengths = np.linalg.norm(found.astype(np.float32), axis=1)
+    assert np.allclose(lengths[:12], 1, atol=1e-2) and not found[12:14].any() and np.array_equal(found[14], found[0])
+
+
+def test_a_killed_teacher_goes_on_with_what_is_missing(teacher, tmp_path, monkeypatch):
+    from index_builder.train import teacher as module
+
+    monkeypatch.setattr(module, "_CHUNK", 5)
+    whole = module.teacher_vectors(TAUGHT, teacher, tmp_path / "whole", say=lambda _: None)
+
+    def kill(text):
+        raise Killed
+
+    with pytest.raises(Killed):
+        module.teacher_vectors(TAUGHT, teacher, tmp_path / "work", say=kill)
+    [kept] = (tmp_path / "work").iterdir()
+    (kept / "99999999.npy").write_bytes(b"half")  # vectors whose texts were not written yet do not count
+    said = []
+    again = module.teacher_vectors(TAUGHT, teacher, tmp_path / "work", say=said.append)
+    assert [line.split(" sentences")[0] for line in said] == ["teacher: 5 of 7", "teacher: 7 of 7"]
+    assert np.array_equal(again, whole)
+    assert module.teacher_vectors(TAUGHT, teacher, tmp_path / "work", say=kill) is not None  # nothing is missing now, so nothing is said
+    assert np.array_equal(module.teacher_vectors(TAUGHT[3:5], teacher, tmp_path / "work", say=kill), whole[3:5])
+
+
+def test_settings_that_cannot_be_trained_are_refused_before_anything_is_read(config, tmp_path):
+    from index_builder.train.encoder import train
+
+    for setting in ({"teacher_weight": 1.0}, {"class_weight": 1.0}):
+        with pytest.raises(MajlisError, match="no teacher given.*--teacher"):
+            train(replace(config, **setting), tmp_path / "nowhere", tmp_path)
+    with pytest.raises(MajlisError, match="checkpoint_every is 20, expected a multiple of mined_every"):
+        train(replace(config, mined_share=0.5, mined_every=15), tmp_path / "nowhere", tmp_path)
+
+
+def test_a_teacher_folder_without_weights_is_refused(tmp_path):
+    from index_builder.train.teacher import teacher_vectors
+
+    with pytest.raises(MajlisError, match=r"holds no model\.safetensors.*--teacher"):
+        teacher_vectors(["one two three four"], tmp_path, tmp_path)
 
 
 # Training
@@ -135,6 +382,32 @@ def trained(data, config, tmp_path_factory):
 def test_a_killed_run_goes_on_from_its_last_checkpoint(trained):
     steps = [text.split("  ")[0] for text in trained[4] if text.startswith(("step", "going on"))]
     assert steps == ["step 20/60", "step 40/60", "going on from step 20", "step 40/60", "step 60/60"]
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(long_data, config, teacher, tmp_path):
+    """With every method switched on: batches, mining, cloze and the teacher are all drawn again as they were."""
+    from index_builder.train.encoder import train
+
+    config = replace(
+        config, steps=12, checkpoint_every=4, mined_every=2, mined_share=0.3, cloze_share=0.2, ngram_features=True, sound_features=True, matryoshka=(8,),
+        teacher_weight=1.0, class_weight=1.0,
+    )  # fmt: skip
+    whole = train(config, long_data, tmp_path / "whole", say=lambda _: None, teacher_folder=teacher)
+
+    # the vocabulary of a work folder is kept, because the library that makes it counts in no fixed order
+    (tmp_path / "killed").mkdir()
+    shutil.copy(tmp_path / "whole" / "tokenizer-300.json", tmp_path / "killed")
+
+    def kill_at_8(text):
+        if text.startswith("step 8/12"):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, long_data, tmp_path / "killed", say=kill_at_8, teacher_folder=teacher)
+    said = []
+    again = train(config, long_data, tmp_path / "killed", say=said.append, teacher_folder=teacher)
+    assert "going on from step 4" in said
+    assert np.array_equal(again[0].folded(), whole[0].folded()) and again[2] == whole[2]
 
 
 def test_training_lowers_the_loss(trained):
@@ -186,3 +459,72 @@ def test_the_record_names_data_licences_and_settings(trained, config, tmp_path):
     record = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert record["config"]["steps"] == 60 and record["figures"] == figures
     assert {"source": "toy", "licence": "CC0", "rows": 115} in record["sources"]
+
+
+# What each method adds
+
+
+def test_pairs_that_meet_in_english_alone_always_have_an_english_side(data, config):
+    from index_builder.train.ablation import EnglishPairs
+    from index_builder.train.encoder import Sampler, tokenizer_of
+
+    examples = read_parallel(data)
+    config = replace(config, romanised_share=0.0, question_share=0.0)
+    any_two = Sampler(examples, tokenizer_of(config, examples, data), config)
+    english = EnglishPairs(any_two, examples, config)
+    drawn = [english.pair(LANGUAGES) for _ in range(200)]
+    assert all("en" in pair and len(set(pair)) == 2 for pair in drawn)
+    assert {pair[0] for pair in drawn} == set(LANGUAGES) and {pair[1] for pair in drawn} == set(LANGUAGES)
+    assert sum("en" not in any_two.pair(LANGUAGES) for _ in range(200)) > 100
+    assert english.pair(["bn", "roman"]) in (["bn", "roman"], ["roman", "bn"])
+
+
+def test_a_sampler_takes_another_configuration_over_the_same_examples(data, config):
+    from index_builder.train.encoder import Sampler, read_examples, tokenizer_of
+
+    examples, _ = read_examples(config, data)
+    tokenizer = tokenizer_of(config, examples, data)
+    sampler = Sampler(examples, tokenizer, config)
+    alone = replace(config, romanised_share=0.0, question_share=0.0, seed=3)
+    sampler.configure(examples, alone)
+    fresh = Sampler(examples, tokenizer, alone)
+    for _ in range(3):
+        assert sampler.batch() == fresh.batch()
+    assert all(examples[number].family == "parallel" for number in sampler.batch().examples)
+
+
+def test_a_killed_ablation_goes_on_and_keeps_one_row_a_method(long_data, config, teacher, tmp_path):
+    from index_builder.evaluate.measure import measure
+    from index_builder.train.ablation import VARIANTS, ablation_task, config_of
+
+    def kill_at_the_third(text):
+        if text.startswith(VARIANTS[2].name):
+            raise Killed
+
+    def run(say):
+        return measure(ablation_task(config, long_data, teacher, tmp_path / "work", 2, say), tmp_path / "runs", resume=True)
+
+    with pytest.raises(Killed):
+        run(kill_at_the_third)
+    said = []
+    kept, rows, folder = run(said.append)
+    assert [row["id"] for row in rows] == [variant.name for variant in VARIANTS]
+    assert not any(line.startswith(tuple(variant.name + ":" for variant in VARIANTS[:2])) for line in said)
+    assert folder.parent.name == kept.suite == "encoder-ablation"
+    [table] = kept.tables
+    assert table.columns[1:4] == ("X to en", "42 pairs", "worst of 42") and len(table.rows) == len(VARIANTS)
+    assert all(0 <= row["scores"]["42 pairs"] <= 1 and row["ms_per_step"] > 0 for row in rows)
+    # one method at a time
+    plain = config_of(VARIANTS[1], config, 2)
+    changed = [{name for name in ("ngram_features", "sound_features", "teacher_weight", "class_weight", "mined_share", "cloze_share", "matryoshka", "question_share", "romanised_share")
+                if getattr(config_of(variant, config, 2), name) != getattr(plain, name)} for variant in VARIANTS]  # fmt: skip
+    assert [len(one) for one in changed] == [0, 0, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 9, 2]
+
+
+def test_an_ablation_that_could_not_run_is_refused(config, data, teacher, tmp_path):
+    from index_builder.train.ablation import ablation_task
+
+    with pytest.raises(MajlisError, match="--steps is 0"):
+        ablation_task(config, data, teacher, tmp_path, 0)
+    with pytest.raises(MajlisError, match=r"holds no model\.safetensors.*--teacher"):
+        ablation_task(config, data, tmp_path, tmp_path, 5)

@@ -4,11 +4,11 @@ from urllib.parse import urlsplit
 
 from demo.generate.local import LocalGenerator
 from demo.generate.remote import RemoteGenerator
-from demo.generate.types import Ended, GenerationError, Generator, GeneratorDied
+from demo.generate.types import Choices, Ended, GenerationError, Generator, GeneratorDied, Letters, Waiting
 from demo.hub import gguf_of
 from demo.settings import Settings
 
-__all__ = ["Ended", "GenerationError", "Generator", "GeneratorDied", "open_generator"]
+__all__ = ["Choices", "Ended", "GenerationError", "Generator", "GeneratorDied", "Letters", "Waiting", "open_generator"]
 
 
 def open_generator(settings: Settings, gpu: str = "auto") -> Generator | None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from typing import Any
 import psutil
 
 from demo.generate.graphemes import Graphemes
-from demo.generate.types import Ended, GenerationError, GeneratorDied, Message
+from demo.generate.types import Choices, Ended, GenerationError, GeneratorDied, Letters, Message, Waiting, Within
 from demo.settings import ROOT, Model
 
 LOAD_TIMEOUT_S = 600
 _STOP_GRACE_S = 2.0  # a worker that does not obey a stop within this is killed
 _POLL_S = 0.02
+_ENOUGH_TO_TIME = 16  # tokens of an answer that tell a speed; what was chosen needs no writing and tells none
 _LAST_WORDS = 4_000  # bytes of the worker's standard error that are kept
 _NEVER = threading.Event()
 
@@ -28,9 +30,14 @@ Inbox = queue.SimpleQueue[dict | None]  # None: the process ended
 
 
 class LocalGenerator:
+    confines = True
+
     def __init__(self, model: Model, path: Path, gpu: str = "auto"):
         self.name = model.name
         self.context = model.context
+        self.mode = model.mode
+        self.short_of_memory = False
+        self.tokens_per_s = 0.0
         self._model, self._path = model, path
         layers = {"auto": -1, "off": 0}.get(gpu)
         if layers is None:
@@ -39,7 +46,7 @@ class LocalGenerator:
             layers = int(gpu)
         self._layers = layers
         self._process: _Process | None = None
-        self._turn = threading.Lock()  # one answer at a time; other questions wait here
+        self._turns = _Turns()  # one answer at a time; other questions wait here
         self._loading = threading.Lock()  # one thread starts and loads the worker; others wait here
         self._state = threading.Lock()  # _process and _closed, held for moments only
         self._closed = False
@@ -56,27 +63,43 @@ class LocalGenerator:
         finally:
             process.forget(number)
 
-    def stream(self, messages: Sequence[Message], max_tokens: int, cancel: threading.Event) -> Iterator[str | Ended]:
-        if not _acquire(self._turn, cancel):
-            yield Ended("stopped", 0, 0)
-            return
+    def stream(
+        self, messages: Sequence[Message], max_tokens: int, cancel: threading.Event, within: Within | None = None
+    ) -> Iterator[str | Waiting | Ended]:
+        turn = self._turns.join()
         try:
+            told = 0
+            while ahead := self._turns.ahead(turn):
+                if cancel.wait(_POLL_S):
+                    yield Ended("stopped", 0, 0)
+                    return
+                if ahead != told:
+                    told = ahead
+                    yield Waiting(ahead, self._turns.seconds(ahead))
             process = self._loaded(cancel)
             if process is None:
                 yield Ended("stopped", 0, 0)
                 return
-            number, inbox = process.ask(op="generate", messages=list(messages), max_tokens=max_tokens)
-            ended = False
+            began = time.monotonic()
+            number, inbox = process.ask(
+                op="generate", messages=list(messages), max_tokens=max_tokens,
+                choices=within.texts if isinstance(within, Choices) else None, letters=asdict(within) if isinstance(within, Letters) else None,
+            )  # fmt: skip
+            ended, writing_since = False, 0.0
             try:
                 for item in self._answer(process, number, inbox, cancel):
                     ended = isinstance(item, Ended)
+                    writing_since = writing_since or time.monotonic()
+                    if isinstance(item, Ended) and item.tokens >= _ENOUGH_TO_TIME and not isinstance(within, Choices):
+                        self.tokens_per_s = (item.tokens - 1) / (time.monotonic() - writing_since)
                     yield item
             finally:
                 if not ended:  # the reader went away, or an error: the model must not go on for nobody
                     process.stop(number, inbox)
                 process.forget(number)
+                self._turns.took(time.monotonic() - began)
         finally:
-            self._turn.release()
+            self._turns.leave(turn)
 
     def close(self) -> None:
         with self._state:
@@ -90,7 +113,7 @@ class LocalGenerator:
         process = self._process
         return process.pid if process and process.alive else None
 
-    def _answer(self, process: "_Process", number: int, inbox: Inbox, cancel: threading.Event) -> Iterator[str | Ended]:
+    def _answer(self, process: "_Process", number: int, inbox: Inbox, cancel: threading.Event) -> Iterator[str | Waiting | Ended]:
         graphemes = Graphemes()
         while True:
             if cancel.is_set():
@@ -111,7 +134,7 @@ class LocalGenerator:
             elif event["event"] == "end":
                 if text := graphemes.rest():
                     yield text
-                yield Ended(event["reason"], event["prompt_tokens"], event["tokens"], event["evaluated"])
+                yield Ended(event["reason"], event["prompt_tokens"], event["tokens"], event["evaluated"], event["choice"])
                 return
 
     def _loaded(self, cancel: threading.Event) -> "_Process | None":
@@ -141,7 +164,7 @@ class LocalGenerator:
                 except GenerationError:
                     process.kill()
                     raise
-                self.context = event["context"]
+                self.context, self.short_of_memory = event["context"], event["short"]
                 process.loaded = True
             return process
         finally:
@@ -167,6 +190,36 @@ class LocalGenerator:
         if event["event"] == "error":
             raise GenerationError(_explain(event["kind"], event["message"], self._path))
         return event
+
+
+class _Turns:
+    """Who answers now and who waits, first come, first served."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._line: list[object] = []
+        self._usual_s = 0.0  # what an answer usually takes; 0 before the first
+
+    def join(self) -> object:
+        turn = object()
+        with self._lock:
+            self._line.append(turn)
+        return turn
+
+    def leave(self, turn: object) -> None:
+        with self._lock:
+            self._line.remove(turn)
+
+    def ahead(self, turn: object) -> int:
+        with self._lock:
+            return self._line.index(turn)
+
+    def took(self, seconds: float) -> None:
+        with self._lock:
+            self._usual_s = 0.7 * self._usual_s + 0.3 * seconds if self._usual_s else seconds
+
+    def seconds(self, ahead: int) -> float:
+        return ahead * self._usual_s
 
 
 class _Process:

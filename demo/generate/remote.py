@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from demo.generate.graphemes import Graphemes
-from demo.generate.types import Ended, GenerationError, Message
+from demo.generate.types import Ended, GenerationError, Message, Waiting, Within
 from demo.settings import Model
 
 _TIMEOUT_S = 60  # between two pieces; a long prompt is read before the first one
@@ -16,6 +16,11 @@ _POLL_S = 0.02
 
 
 class RemoteGenerator:
+    confines = False  # the protocol has no way to say it that all such servers understand
+    mode = "generate"
+    short_of_memory = False
+    tokens_per_s = 0.0  # that of a shared server says little
+
     def __init__(self, model: Model):
         self.name = model.name
         self.context = model.context
@@ -30,7 +35,9 @@ class RemoteGenerator:
         """An upper estimate: the tokenizer is at the server. Byte-level vocabularies spend at most one token a byte, in practice under half."""
         return max(1, len(text.encode("utf-8", "replace")) // 2)
 
-    def stream(self, messages: Sequence[Message], max_tokens: int, cancel: threading.Event) -> Iterator[str | Ended]:
+    def stream(
+        self, messages: Sequence[Message], max_tokens: int, cancel: threading.Event, within: Within | None = None
+    ) -> Iterator[str | Waiting | Ended]:
         if self._closed.is_set():
             raise GenerationError(f"{self.name} was closed. Start the app again.")
         request = _Request(self._model, list(messages), max_tokens)

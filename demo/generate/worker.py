@@ -3,9 +3,9 @@
 It is a process of its own because native code can end it: llama.cpp aborts on a vocabulary without byte fallback, the kernel
 kills what takes too much memory. Then one answer is lost and not the app. Every command has an id, and its events carry it.
     in   {"op": "load", "path", "context", "threads", "gpu_layers", "lora"} · {"op": "count", "text"} · {"op": "stop"}
-         {"op": "generate", "messages", "max_tokens"}
-    out  {"event": "loaded", "context", "gpu_layers", "control_tokens"} · {"event": "count", "tokens"} · {"event": "token", "text", "tokens": [id…]}
-         {"event": "end", "reason", "prompt_tokens", "tokens", "evaluated"} · {"event": "error", "kind", "message"}
+         {"op": "generate", "messages", "max_tokens", "choices": [text…] or null, "letters": {"script", "words", "without"} or null}
+    out  {"event": "loaded", "context", "short", "gpu_layers", "control_tokens"} · {"event": "count", "tokens"} · {"event": "token", "text", "tokens": [id…]}
+         {"event": "end", "reason", "prompt_tokens", "tokens", "evaluated", "choice"} · {"event": "error", "kind", "message"}
 A kind is "load", "template", "context" or "other".
 """
 
@@ -17,6 +17,10 @@ import queue
 import sys
 import threading
 from typing import Any
+
+import numpy as np
+
+from demo.generate.confine import Free, OneOf, OneScript, Vocabulary, trie_of
 
 SMALLEST_CONTEXT = 512
 
@@ -37,6 +41,8 @@ class Worker:
         self._stopped: set[int] = set()  # ids to stop; filled by the reading thread while the main thread generates
         self._current = -1
         self._control: list[str] = []
+        self._ends: list[int] = []  # tokens that end a turn
+        self._words: Vocabulary | None = None
 
     def say(self, event: str, number: int, **fields: Any) -> None:
         with self._speaking:
@@ -106,11 +112,13 @@ class Worker:
         # llama.cpp rounds a context up, and a model is lost past the length it was trained on.
         self._context = min(context, llm.n_ctx(), llm._model.n_ctx_train())
         self._control = _control_tokens(llm, self._template)
+        self._ends = [token for token in range(llm.n_vocab()) if llama_cpp.llama_vocab_is_eog(llm._model.vocab, token)]
         # Without it a stop would wait for the whole prompt to be read, seconds on a laptop.
         self._abort = llama_cpp.ggml_abort_callback(lambda _: self._current in self._stopped)
         llama_cpp.llama_set_abort_callback(llm.ctx, self._abort, ctypes.c_void_p(None))
         self._llm = llm
-        self.say("loaded", command["id"], context=self._context, gpu_layers=layers, control_tokens=len(self._control))
+        short = context < command["context"]
+        self.say("loaded", command["id"], context=self._context, short=short, gpu_layers=layers, control_tokens=len(self._control))
 
     def _count(self, command: dict) -> None:
         self.say("count", command["id"], tokens=len(self._tokens(command["text"], special=False)))
@@ -119,30 +127,41 @@ class Worker:
         import llama_cpp
 
         llm, number = self._llm, command["id"]
-        prompt = self._prompt(command["messages"])
+        text = self._prompt(command["messages"])
+        prompt = self._tokens(text, special=True)  # the template itself writes the first token where the model wants one
         if len(prompt) >= self._context:
             raise Refused("context", f"{len(prompt)} tokens, {self._context} fit")
-        limit = min(command["max_tokens"], self._context - len(prompt))
+        room = self._context - len(prompt)
+        steering = self._steering(command, text, room)
+        limit = room if command.get("choices") else min(command["max_tokens"], room)
         decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may be half a character
         tokens, unsaid, reason = 0, [], "length"
         self._current = number
-        llama_cpp.llama_synchronize(llm.ctx)  # a stopped prompt is counted only now
-        llama_cpp.llama_perf_context_reset(llm.ctx)
+        unread = prompt[self._keep(prompt) :]
+        kept = len(prompt) - len(unread)
         try:
-            # The prefix that this prompt shares with the last one stays in the KV cache: `generate` compares the tokens.
-            for token in llm.generate(prompt, temp=0.0, repeat_penalty=1.0):
+            while tokens < limit:
+                written = steering.forced()
+                unread += written
+                if not steering.over:
+                    llm.eval(unread)
+                    token = steering.pick(self._scores())
+                    unread = [token]
+                    if token in self._ends:
+                        reason = "stop"
+                    else:
+                        written = [*written, token]
+                for token in written:
+                    tokens += 1
+                    unsaid.append(token)
+                    if said := decoder.decode(_bytes_of(llm, token)):
+                        self.say("token", number, text=said, tokens=unsaid)
+                        unsaid = []
                 if number in self._stopped:
                     reason = "stopped"
                     break
-                if llama_cpp.llama_vocab_is_eog(llm._model.vocab, token):
+                if steering.over or reason == "stop":
                     reason = "stop"
-                    break
-                tokens += 1
-                unsaid.append(token)
-                if text := decoder.decode(_bytes_of(llm, token)):
-                    self.say("token", number, text=text, tokens=unsaid)
-                    unsaid = []
-                if tokens >= limit:
                     break
         except Exception as error:
             if number not in self._stopped or "llama_decode returned 2" not in str(error):
@@ -150,23 +169,72 @@ class Worker:
                 llm.reset()
                 llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(llm.ctx), True)
                 raise
+            # llama.cpp removed the aborted batch from the cache, and `n_tokens` counts the whole ones: they may be reused.
             reason = "stopped"
-            # llama.cpp removed the aborted batch from the cache, and `n_tokens` counts the whole ones: they may be reused, the logits not.
-            llm._requires_eval = True
         finally:
             self._current = -1
             self._stopped.discard(number)
-        llama_cpp.llama_synchronize(llm.ctx)
-        evaluated = min(len(prompt), llama_cpp.llama_perf_context(llm.ctx).n_p_eval)
-        self.say("end", number, reason=reason, prompt_tokens=len(prompt), tokens=tokens, evaluated=evaluated)
+        evaluated = max(0, min(len(prompt), llm.n_tokens) - kept)
+        choice = steering.choice if reason != "stopped" else -1
+        self.say("end", number, reason=reason, prompt_tokens=len(prompt), tokens=tokens, evaluated=evaluated, choice=choice)
 
-    def _prompt(self, messages: list[dict]) -> list[int]:
+    def _keep(self, prompt: list[int]) -> int:
+        """How many tokens of `prompt` the cache already holds from the last answer; what comes after them is dropped from it.
+
+        The last token is always read again: its scores begin the answer.
+        """
+        import llama_cpp
+
+        llm = self._llm
+        shared = 0
+        for held, wanted in zip(llm.input_ids[: llm.n_tokens].tolist(), prompt[:-1], strict=False):
+            if held != wanted:
+                break
+            shared += 1
+        if not llm._ctx.kv_cache_seq_rm(-1, shared, -1):  # a recurrent model cannot forget its last words alone
+            llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(llm.ctx), True)
+            shared = 0
+        llm.n_tokens = shared
+        return shared
+
+    def _scores(self) -> np.ndarray:
+        """(vocabulary,) float32: the model's scores of the token after the last one that it read."""
+        return np.ctypeslib.as_array(self._llm._ctx.get_logits_ith(-1), shape=(self._llm.n_vocab(),))
+
+    def _steering(self, command: dict, prompt: str, room: int) -> Free | OneOf | OneScript:
+        if command.get("choices"):
+            texts = [tokens if len(tokens) <= room else [] for tokens in self._in_place(prompt, command.get("choices"))]
+            if not any(texts):
+                raise Refused("context", f"none of {len(texts)} answers fits into {room} tokens")
+            return OneOf(trie_of(texts), self._ends)
+        if command.get("letters"):
+            return OneScript(self._vocabulary(), **command.get("letters"))
+        return Free()
+
+    def _in_place(self, prompt: str, texts: list[str]) -> list[list[int]]:
+        """The tokens of each of `texts` where an answer to `prompt` begins: a tokenizer may put a space before a text, or join it to what is there."""
+        # What stands before the last control token decides nothing, and reading it again for each text would take longest of all.
+        begins = max((prompt.rfind(piece) for piece in self._control), default=-1)
+        before = prompt[max(0, begins) :]
+        start = self._tokens(before, special=True)
+        found = []
+        for text in map(self._as_text, texts):
+            tokens = self._tokens(before + text, special=True) if text else start
+            # where the text would melt into the prompt's last token, its own tokens are the nearest to it
+            found.append(tokens[len(start) :] if tokens[: len(start)] == start else self._tokens(text, special=False))
+        return found
+
+    def _vocabulary(self) -> Vocabulary:
+        if self._words is None:  # a second or two for a large vocabulary, and not every model is asked for it
+            self._words = Vocabulary([_bytes_of(self._llm, token) for token in range(self._llm.n_vocab())])
+        return self._words
+
+    def _prompt(self, messages: list[dict]) -> str:
         messages = [{**message, "content": self._as_text(message["content"])} for message in messages]
         try:
-            text = self._template(messages=messages).prompt
+            return self._template(messages=messages).prompt
         except Exception as error:  # a template is a program: it may raise anything
             raise Refused("template", f"its chat template failed ({type(error).__name__}: {error})") from error
-        return self._tokens(text, special=True)  # the template itself writes the first token where the model wants one
 
     def _tokens(self, text: str, special: bool) -> list[int]:
         return self._llm.tokenize(text.encode("utf-8", "replace"), add_bos=False, special=special)

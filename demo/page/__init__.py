@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,10 +12,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from demo.engine import LONGEST_QUESTION, Question
+from demo.engine import LONGEST_QUESTION, Engine, Question
 from demo.events import Event
 from demo.languages import LANGUAGE, REGIONS, preferred_language, strings
 from demo.page import render
+from demo.page.about import about_view
 from demo.page.private import Private
 from demo.page.turn import Turn, after
 from index_builder.vocabulary import LANGUAGES
@@ -42,9 +43,16 @@ class Page:
         return self.blocks.launch(**self.launch_options, **options)
 
 
-def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_command: str = "", server: str = "") -> Page:
+def build_page(
+    engine: Answers,
+    modes: Sequence[str] = ("verbatim",),
+    model_command: str = "",
+    server: str = "",
+    opened: Callable[[], Engine] | None = None,
+) -> Page:
     """The whole page around one engine. `modes` are the answer modes offered; `model_command` is shown when no model writes;
-    `server` names the host that questions are sent to, if they leave this machine."""
+    `server` names the host that questions are sent to, if they leave this machine; `opened` waits for the engine itself, which
+    the view about its answers looks into (no such view without it)."""
     running: dict[str, threading.Event] = {}  # session -> what stops its answer
 
     def answer(text: str, turns: list[Turn], page_lang: str, region: str, mode: str, lang: str, request: gr.Request) -> Iterator[tuple]:
@@ -192,6 +200,8 @@ def build_page(engine: Answers, modes: Sequence[str] = ("verbatim",), model_comm
                     elem_classes="m-correction",
                 )
                 cards = _html(render.evidence_panel([], "en"), elem_id="evidence")
+        if opened:
+            about_view(blocks, opened, page_lang, mode)
 
         view = [turns, chat, panel, cards, correction, ask_button, stop_button, examples, new_button]
         interface = [

@@ -11,6 +11,7 @@ from index_builder.text import sentences
 from index_builder.vocabulary import MajlisError
 
 FAMILIES = ("parallel", "romanised", "question")
+NAME_SOURCES = ("libmateweather-places", "aosp-deskclock-cities", "cldr-ter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,17 @@ def read_parallel(data: Path) -> list[Example]:
     if not joined:
         raise MajlisError(f"No parallel/en-*.tsv.xz under {data}. Give the folder of training data with --data.")
     return list(joined.values())
+
+
+def split_names(examples: list[Example]) -> tuple[list[Example], list[Example]]:
+    """(the rest, a tenth of the place names by hash): a name held out is held out of every source that has it as a whole row."""
+    held = {
+        example.sides["en"][0].lower()
+        for example in examples
+        if example.source in NAME_SOURCES and blake2b(example.sides["en"][0].lower().encode(), digest_size=2).digest()[0] % 10 == 0
+    }
+    names = [example for example in examples if example.source in NAME_SOURCES and example.sides["en"][0].lower() in held]
+    return [example for example in examples if example.sides["en"][0].lower() not in held], names
 
 
 def read_romanised(data: Path) -> list[Example]:

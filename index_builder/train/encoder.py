@@ -1,8 +1,15 @@
 """Train the bundled static encoder: token vectors whose weighted mean is a sentence, so that translations, romanisations and answers meet.
 
-Loss: symmetric in-batch cross-entropy over cosine similarities (InfoNCE) between two sides of each example, drawn at random
-among the languages that the example has; LAReQA's X-Y training (METHODS section 6) is the case of two different languages,
-which is every case here. Token weights are learned beside the vectors and folded into them at the end.
+Every example draws two of its sides at random (LAReQA's X-Y training, METHODS section 6: the positive is in another language than the
+query, in one mixed pool). What pulls them together, each switched by its setting and measured alone in docs/results.md:
+
+* InfoNCE, symmetric, over cosine similarities in the batch; on prefixes of the vectors too (Matryoshka, `matryoshka`);
+* negatives mined with the current encoder: part of each batch is made of nearest neighbours (`mined_share`);
+* an English teacher's vectors, which a projection of both sides must meet (`teacher_weight`);
+* CLASS stage 1 (METHODS section 2): KL from the teacher's distribution over the batch, and from the student's own English one (`class_weight`);
+* question -> answer sentence pairs (`question_share`), romanised -> native (`romanised_share`), cloze: a side loses half of its
+  pieces (`cloze_share`);
+* what a piece is made of: character n-grams and consonant sounds (features.py).
 """
 
 import json
@@ -10,6 +17,7 @@ import random
 import time
 import tomllib
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,16 +28,23 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from index_builder.train.data import Example, read_parallel, read_questions, read_romanised, read_rows
+from index_builder.train.data import Example, read_parallel, read_questions, read_romanised, read_rows, split_names
+from index_builder.train.features import feature_table
+from index_builder.train.teacher import teacher_vectors
 from index_builder.train.tokenizer import train_tokenizer
 from index_builder.vocabulary import LANGUAGES, MajlisError
 
 MAX_TOKENS = 96
+_NEIGHBOURS = 32  # of one anchor in a mined part of a batch
+_POOL = 40_000  # examples among which neighbours are looked for
+_SAME = 0.95  # nearer than this is taken for the same sentence, not for a negative
+_MANTISSA_BITS = 4
+_TEACHER_SCALE = 20.0  # temperature of the teacher's distribution over the batch
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All that decides the result, beside the data; kept with the weights."""
+    """All that decides the result, beside the data; kept with the weights. A share of 0 or a weight of 0 switches its method off."""
 
     seed: int = 0
     vocabulary: int = 50_000
@@ -40,8 +55,16 @@ class Config:
     learning_rate: float = 5e-3
     romanised_share: float = 0.0  # of each batch
     question_share: float = 0.0
+    mined_share: float = 0.0  # of the parallel part of each batch
+    mined_every: int = 1_000  # steps after which neighbours are looked up with the encoder of the moment
+    cloze_share: float = 0.0  # of the examples whose first side loses half of its pieces
     scripture_weight: float = 1.0  # scripture is old in style and over half of the Assamese rows
     token_dropout: float = 0.0  # share of pieces left out of each training text, so that no sentence leans on one rare piece
+    ngram_features: bool = False
+    sound_features: bool = False
+    matryoshka: tuple[int, ...] = ()  # shorter prefixes of the vector that must serve alone
+    teacher_weight: float = 0.0
+    class_weight: float = 0.0
     checkpoint_every: int = 500
 
     @classmethod
@@ -50,76 +73,192 @@ class Config:
         unknown = sorted(values.keys() - cls.__dataclass_fields__.keys())
         if unknown:
             raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(cls.__dataclass_fields__)}.")
-        return cls(**values)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.teacher_weight > 0 or self.class_weight > 0
+
+    def shares(self) -> dict[str, float]:
+        """Of each batch, by the family of the examples."""
+        shares = {"romanised": self.romanised_share, "question": self.question_share}
+        return {"parallel": 1 - sum(shares.values())} | shares
 
 
 class StaticModel(torch.nn.Module):
-    def __init__(self, vocabulary: int, dimension: int):
+    """A vector and a weight per piece; a text is the normalised weighted sum. With features, a piece's vector is its own plus theirs."""
+
+    def __init__(self, pieces: list[str], dimension: int, ngrams: bool = False, sounds: bool = False, teacher: int = 0):
         super().__init__()
-        self.vectors = torch.nn.EmbeddingBag(vocabulary, dimension, mode="sum")
+        starts, features, count = feature_table(pieces, ngrams, sounds)
+        self.register_buffer("starts", torch.tensor(starts), persistent=False)
+        self.register_buffer("features", torch.tensor(features), persistent=False)
+        self.vectors = torch.nn.Embedding(len(pieces), dimension)
         torch.nn.init.normal_(self.vectors.weight, std=0.1)
-        self.weight = torch.nn.Embedding(vocabulary, 1)
+        self.feature_vectors = torch.nn.Embedding(max(count, 1), dimension)
+        torch.nn.init.normal_(self.feature_vectors.weight, std=0.1)
+        self.weight = torch.nn.Embedding(len(pieces), 1)
         torch.nn.init.zeros_(self.weight.weight)
+        self.to_teacher = torch.nn.Linear(dimension, teacher) if teacher else None
+
+    def piece_vectors(self, pieces: torch.Tensor) -> torch.Tensor:
+        """(pieces, dimension): own vector plus the mean of the features', times the learned weight."""
+        vectors = self.vectors(pieces)
+        if len(self.features):
+            first, count = self.starts[pieces], self.starts[pieces + 1] - self.starts[pieces]
+            offsets = torch.cumsum(count, 0) - count
+            inside = torch.arange(int(count.sum()), device=pieces.device) - torch.repeat_interleave(offsets, count)
+            features = self.features[torch.repeat_interleave(first, count) + inside]
+            vectors = vectors + F.embedding_bag(features, self.feature_vectors.weight, offsets, mode="mean")
+        return vectors * torch.sigmoid(self.weight(pieces))
 
     def forward(self, rows: list[list[int]]) -> torch.Tensor:
+        """(rows, dimension) unit vectors of texts given as piece numbers."""
         device = self.weight.weight.device
         flat = torch.tensor([token for row in rows for token in row], device=device)
         starts = torch.tensor(np.cumsum([0] + [len(row) for row in rows[:-1]]), device=device)
-        return F.normalize(self.vectors(flat, starts, per_sample_weights=torch.sigmoid(self.weight(flat).squeeze(1))), dim=1)
+        pieces, place = flat.unique(return_inverse=True)
+        return F.normalize(F.embedding_bag(place, self.piece_vectors(pieces), starts, mode="sum"), dim=1)
 
     def folded(self) -> np.ndarray:
-        """(vocabulary, dimension) float32: vectors with their weights in them, so that a plain mean is enough at run time."""
+        """(vocabulary, dimension) float32: vectors with features and weights in them, so that a plain mean is enough at run time."""
         with torch.no_grad():
-            return (self.vectors.weight * torch.sigmoid(self.weight.weight)).cpu().numpy()
+            everything = torch.arange(len(self.vectors.weight), device=self.weight.weight.device)
+            return torch.cat([self.piece_vectors(chunk) for chunk in everything.split(8_192)]).cpu().numpy()
 
 
 def token_ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return [encoding.ids[:MAX_TOKENS] or [0] for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    examples: list[int]  # numbers of the examples, in order
+    left: list[list[int]]
+    right: list[list[int]]
+
+
 class Sampler:
-    """Draws batches of (left, right) token rows; the share of each family is fixed, and within one a large source does not drown the rest."""
+    """Draws batches; the share of each family is fixed, and within one a large source does not drown the rest."""
 
     def __init__(self, examples: list[Example], tokenizer: Tokenizer, config: Config):
-        self.random = np.random.default_rng(config.seed)
-        self.python_random = random.Random(config.seed)
         self.sides = [{side: token_ids(tokenizer, texts[:4]) for side, texts in example.sides.items()} for example in examples]
-        shares = {"romanised": config.romanised_share, "question": config.question_share}
-        shares["parallel"] = 1 - sum(shares.values())
-        self.token_dropout = config.token_dropout
+        self.configure(examples, config)
+
+    def configure(self, examples: list[Example], config: Config) -> None:
+        """Shares, weights and seed of another configuration over the same examples, which take longer to tokenise than a short run does."""
+        self.config = config
         self.pools: list[tuple[int, np.ndarray, np.ndarray]] = []
         sizes = Counter(example.source for example in examples)
-        for family, share in shares.items():
+        for family, share in config.shares().items():
             rows = np.array([i for i, example in enumerate(examples) if example.family == family])
             if share <= 0 or not len(rows):
                 continue
-            weights = np.array(
-                [
-                    sizes[examples[i].source] ** -0.5 * (config.scripture_weight if examples[i].source.startswith("bible") else 1)
-                    for i in rows
-                ]
-            )
+            weights = np.array([sizes[examples[i].source] ** -0.5 * _style(examples[i], config) for i in rows])
             self.pools.append((round(config.batch * share), rows, np.cumsum(weights / weights.sum())))
+        self.mined: tuple[np.ndarray, torch.Tensor] | None = None
+        self.start_at(0)
 
-    def batch(self) -> tuple[list[list[int]], list[list[int]]]:
+    def start_at(self, step: int) -> None:
+        """So that a resumed run draws what it would have drawn, whatever came before."""
+        self.random = np.random.default_rng((self.config.seed, step))
+        self.python_random = random.Random(f"{self.config.seed} {step}")
+
+    def mine(self, model: StaticModel) -> None:
+        """Look at a sample of the parallel examples with the encoder of the moment; `batch` takes neighbours from it."""
+        rows = self.pools[0][1]
+        chosen = self.random.choice(rows, min(_POOL, len(rows)), replace=False)
+        with torch.no_grad():
+            vectors = [model([self.sides[i]["en"][0] for i in chosen[start : start + 4_096]]) for start in range(0, len(chosen), 4_096)]
+        self.mined = chosen, torch.cat(vectors)
+
+    def batch(self) -> Batch:
+        numbers: list[int] = []
+        for place, (count, rows, cumulative) in enumerate(self.pools):
+            if place == 0 and self.mined and self.config.mined_share:
+                neighbours = self._neighbours(round(count * self.config.mined_share))
+                numbers += neighbours
+                count -= len(neighbours)
+            found = np.unique(np.searchsorted(cumulative, self.random.random(count)))
+            numbers += [int(i) for i in rows[np.minimum(found, len(rows) - 1)]]
+        numbers = list(dict.fromkeys(numbers))
         left, right = [], []
-        for count, rows, cumulative in self.pools:
-            chosen = np.unique(np.searchsorted(cumulative, self.random.random(count)))
-            for i in rows[np.minimum(chosen, len(rows) - 1)]:
-                sides = self.sides[i]
-                a, b = self.python_random.sample(sorted(sides), 2)
-                left.append(self._thinned(self.python_random.choice(sides[a])))
-                right.append(self._thinned(self.python_random.choice(sides[b])))
-        return left, right
+        for i in numbers:
+            sides = self.sides[i]
+            a, b = self.pair(sides)
+            cloze = self.config.cloze_share and self.python_random.random() < self.config.cloze_share and "question" not in sides
+            left.append(self._thinned(self.python_random.choice(sides[a]), 0.5 if cloze else self.config.token_dropout))
+            right.append(self._thinned(self.python_random.choice(sides[b]), self.config.token_dropout))
+        return Batch(numbers, left, right)
 
-    def _thinned(self, row: list[int]) -> list[int]:
-        if not self.token_dropout or len(row) < 3:
+    def pair(self, sides: Collection[str]) -> list[str]:
+        """Any two sides, so that Assamese meets Arabic as often as English (X-Y)."""
+        return self.python_random.sample(sorted(sides), 2)
+
+    def _neighbours(self, count: int) -> list[int]:
+        assert self.mined is not None
+        chosen, vectors = self.mined
+        anchors = torch.tensor(self.random.choice(len(chosen), max(count // _NEIGHBOURS, 1), replace=False), device=vectors.device)
+        scores = vectors[anchors] @ vectors.T
+        scores[scores > _SAME] = -1
+        near = scores.topk(min(_NEIGHBOURS - 1, len(chosen) - 1), dim=1).indices
+        return [int(chosen[i]) for i in dict.fromkeys(torch.cat([anchors[:, None], near], 1).flatten().tolist())]
+
+    def _thinned(self, row: list[int], share: float) -> list[int]:
+        if not share or len(row) < 3:
             return row
-        return [token for token, lot in zip(row, self.random.random(len(row)), strict=True) if lot >= self.token_dropout] or row
+        return [token for token, lot in zip(row, self.random.random(len(row)), strict=True) if lot >= share] or row
 
 
-def evaluate(model: StaticModel, tokenizer: Tokenizer, dev: dict[str, list[str]], questions: list[Example]) -> dict[str, float]:
-    """FLORES dev P@1 per direction pair, and success@10 of held-out questions among all held-out answer sentences. Percentages are shares in [0, 1]."""
+def _style(example: Example, config: Config) -> float:
+    return config.scripture_weight if example.source.startswith("bible") else 1.0
+
+
+def contrastive_loss(left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tensor:
+    """InfoNCE in both directions over (n, d) unit rows; row i of one side belongs to row i of the other."""
+    scores = left @ right.T * scale
+    gold = torch.arange(len(scores), device=scores.device)
+    return (F.cross_entropy(scores, gold) + F.cross_entropy(scores.T, gold)) / 2
+
+
+def class_loss(teacher: torch.Tensor, english: torch.Tensor, other: torch.Tensor, passages: torch.Tensor, scale: float) -> torch.Tensor:
+    """CLASS stage 1, KL(P_T || P_en) + KL(P_T || P_x) + KL(sg(P_en) || P_x) over the passages of the batch (METHODS section 2).
+
+    All (n, ·) unit rows; the teacher ranks the English side of row j for the English side of row i, the students the passage of row j.
+    """
+    p_teacher = F.softmax(teacher @ teacher.T * _TEACHER_SCALE, dim=1)
+    log_english = F.log_softmax(english @ passages.T * scale, dim=1)
+    log_other = F.log_softmax(other @ passages.T * scale, dim=1)
+    divergence = lambda log_q, p: F.kl_div(log_q, p, reduction="batchmean")
+    return divergence(log_english, p_teacher) + divergence(log_other, p_teacher) + divergence(log_other, log_english.detach().exp())
+
+
+def step_loss(model: StaticModel, batch: Batch, sampler: Sampler, teacher: torch.Tensor | None, config: Config) -> torch.Tensor:
+    both = model(batch.left + batch.right)
+    left, right = both[: len(batch.left)], both[len(batch.left) :]
+    loss = contrastive_loss(left, right, config.scale)
+    for dimension in config.matryoshka:
+        shorter = (F.normalize(side[:, :dimension], dim=1) for side in (left, right))
+        loss = loss + contrastive_loss(*shorter, config.scale) / len(config.matryoshka) / 2
+    if teacher is not None:
+        target = teacher[torch.tensor(batch.examples)].to(left.device).float()
+        known = target.any(1).nonzero().squeeze(1)
+        if config.teacher_weight and len(known):
+            assert model.to_teacher is not None
+            wanted = target[known]
+            apart = sum((1 - F.cosine_similarity(model.to_teacher(side[known]), wanted)).mean() for side in (left, right))
+            loss = loss + config.teacher_weight * apart
+        known = known[:256]  # a distribution over 256 sentences says enough, at a sixteenth of the cost
+        if config.class_weight and len(known) > 1:
+            english = model([sampler.sides[batch.examples[i]]["en"][0] for i in known.tolist()])
+            loss = loss + config.class_weight * class_loss(target[known], english, left[known], right[known], config.scale)
+    return loss
+
+
+def evaluate(
+    model: Callable[[list[list[int]]], torch.Tensor], tokenizer: Tokenizer, dev: dict[str, list[str]], questions: list[Example]
+) -> dict[str, float]:
+    """FLORES dev P@1 per direction pair, and success@10 of held-out questions among all held-out answer sentences. Shares in [0, 1]."""
     with torch.no_grad():
         vectors = {lang: model(token_ids(tokenizer, texts)) for lang, texts in dev.items()}
         gold = torch.arange(len(dev["en"]), device=vectors["en"].device)
@@ -136,34 +275,36 @@ def evaluate(model: StaticModel, tokenizer: Tokenizer, dev: dict[str, list[str]]
     return {name: round(value, 3) for name, value in figures.items()}
 
 
-def train(config: Config, data: Path, work: Path, say=print) -> tuple[StaticModel, Tokenizer, dict[str, float], list[Example]]:
-    """Train, or go on from the checkpoint in `work`. Deterministic for one machine, thread count and set of versions."""
+def train(
+    config: Config, data: Path, work: Path, say=print, teacher_folder: Path | None = None
+) -> tuple[StaticModel, Tokenizer, dict[str, float], list[Example]]:
+    """Train, or go on from the checkpoint in `work`. Deterministic for one machine, thread count, set of versions and vocabulary.
+
+    The vocabulary in `work` is used again where there is one: the tokenizers library sums its counts in no fixed order, so that two
+    vocabularies of the same text hold the same pieces with scores that differ in the fourth decimal.
+    """
+    if config.needs_teacher and not teacher_folder:
+        raise MajlisError(
+            "teacher_weight or class_weight is set, and no teacher given. Give an English sentence-transformers folder with --teacher."
+        )
+    if config.mined_share and config.checkpoint_every % config.mined_every:
+        raise MajlisError(
+            f"checkpoint_every is {config.checkpoint_every}, expected a multiple of mined_every ({config.mined_every}): "
+            "what was mined is not kept, and a resumed run mines again where it goes on."
+        )
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
-    examples = read_parallel(data)
-    if config.romanised_share:
-        examples += read_romanised(data)
-    asked, held_out = read_questions(data)
-    if config.question_share:
-        examples += asked
+    examples, held_out = read_examples(config, data)
     say(f"{len(examples):,} examples from {len({e.source for e in examples})} sources; {len(held_out):,} questions held out")
-
-    tokenizer_file = work / f"tokenizer-{config.vocabulary}-{_digest(config)}.json"
-    if tokenizer_file.exists():
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    else:
-        # a word list says nothing about running text, so romanised words do not take part in the vocabulary
-        texts = (
-            text for e in examples if e.family != "romanised" or "sentences" in e.source for side in e.sides.values() for text in side[:1]
-        )
-        tokenizer = train_tokenizer(texts, config.vocabulary)
-        partial = tokenizer_file.with_suffix(".partial")
-        tokenizer.save(str(partial))
-        partial.replace(tokenizer_file)
+    tokenizer = tokenizer_of(config, examples, work)
     say(f"vocabulary of {tokenizer.get_vocab_size():,} pieces")
+    teacher = None
+    if config.needs_teacher:
+        assert teacher_folder is not None
+        teacher = taught_vectors(examples, teacher_folder, work, say)
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = StaticModel(tokenizer.get_vocab_size(), config.dimension).to(device)
+    model = new_model(config, tokenizer, teacher.shape[1] if teacher is not None else 0).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     sampler = Sampler(examples, tokenizer, config)
     dev = {lang: list(read_rows(data / "dev" / f"flores.{lang}.txt.xz")) for lang in LANGUAGES}
@@ -175,37 +316,85 @@ def train(config: Config, data: Path, work: Path, say=print) -> tuple[StaticMode
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
-        sampler.random = np.random.default_rng((config.seed, first))
-        sampler.python_random = random.Random(f"{config.seed} {first}")
         say(f"going on from step {first:,}")
 
     began = time.monotonic()
     for step in range(first, config.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50) * (1 - step / config.steps) + 1e-5
-        left, right = (model(rows) for rows in sampler.batch())
-        scores = left @ right.T * config.scale
-        gold = torch.arange(len(scores), device=device)
-        loss = (F.cross_entropy(scores, gold) + F.cross_entropy(scores.T, gold)) / 2
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        if step % config.checkpoint_every == 0 or step == first:
+            sampler.start_at(step)
+        loss = train_step(model, optimiser, sampler, teacher, config, step)
         done = step + 1
         if done % config.checkpoint_every == 0 or done == config.steps:
-            per_step = (time.monotonic() - began) / (done - first)
-            say(
-                f"step {done:,}/{config.steps:,}  loss {loss.item():.3f}  {per_step * (config.steps - done) / 60:.0f} min left  {evaluate(model, tokenizer, dev, held_out)}"
-            )
+            left = (time.monotonic() - began) / (done - first) * (config.steps - done) / 60
+            figures = evaluate(model, tokenizer, dev, held_out)
+            say(f"step {done:,}/{config.steps:,}  loss {loss:.3f}  {left:.0f} min left  {figures}")
             partial = checkpoint.with_suffix(".partial")
             torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": done}, partial)
             partial.replace(checkpoint)
     return model, tokenizer, evaluate(model, tokenizer, dev, held_out), examples
 
 
+def read_examples(config: Config, data: Path) -> tuple[list[Example], list[Example]]:
+    """(what is trained on, questions held out); names that are held out are in neither."""
+    examples, _ = split_names(read_parallel(data))
+    if config.romanised_share:
+        examples += read_romanised(data)
+    asked, held_out = read_questions(data)
+    if config.question_share:
+        examples += asked
+    return examples, held_out
+
+
+def taught_vectors(examples: list[Example], folder: Path, work: Path, say=print) -> torch.Tensor:
+    """(examples, dimension of the teacher) float16: of the English sides of running text, zeros elsewhere."""
+    taught = [e.sides["en"][0] if e.family == "parallel" and not e.source.startswith("bible") else "" for e in examples]
+    return torch.tensor(teacher_vectors(taught, folder, work, say))
+
+
+def new_model(config: Config, tokenizer: Tokenizer, teacher: int = 0) -> StaticModel:
+    """`teacher`: dimension of its vectors, 0 without one."""
+    pieces = [tokenizer.id_to_token(i) or "" for i in range(tokenizer.get_vocab_size())]
+    return StaticModel(pieces, config.dimension, config.ngram_features, config.sound_features, teacher if config.teacher_weight else 0)
+
+
+def train_step(
+    model: StaticModel, optimiser: torch.optim.Optimizer, sampler: Sampler, teacher: torch.Tensor | None, config: Config, step: int
+) -> float:
+    """One update; returns the loss. Every `mined_every` steps neighbours are looked up first."""
+    if config.mined_share and step and step % config.mined_every == 0:
+        sampler.mine(model)
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * min(1.0, (step + 1) / 50) * (1 - step / config.steps) + 1e-5
+    loss = step_loss(model, sampler.batch(), sampler, teacher, config)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+
+def tokenizer_of(config: Config, examples: list[Example], work: Path) -> Tokenizer:
+    file = work / f"tokenizer-{config.vocabulary}.json"
+    if not file.exists():
+        # a word list says nothing about running text, so romanised words do not take part in the vocabulary
+        texts = (
+            text for e in examples if e.family != "romanised" or "sentences" in e.source for side in e.sides.values() for text in side[:1]
+        )
+        partial = file.with_suffix(".partial")
+        train_tokenizer(texts, config.vocabulary).save(str(partial))
+        partial.replace(file)
+    return Tokenizer.from_file(str(file))
+
+
+def shortened(weights: np.ndarray) -> np.ndarray:
+    """float16 with _MANTISSA_BITS of its ten: nothing that can be measured is lost, and the file packs to two thirds in a repository that keeps every version."""
+    bits, drop = weights.astype(np.float16).view(np.uint16).astype(np.uint32), 10 - _MANTISSA_BITS
+    return ((bits + (1 << (drop - 1))) >> drop << drop).astype(np.uint16).view(np.float16)
+
+
 def save(model: StaticModel, tokenizer: Tokenizer, figures: dict[str, float], examples: list[Example], config: Config, out: Path) -> None:
     """A sentence-transformers folder (StaticEmbedding, Normalize) with float16 weights, and what it was made from in `training.json`."""
     out.mkdir(parents=True, exist_ok=True)
-    save_file({"embedding.weight": model.folded().astype(np.float16)}, out / "model.safetensors")
+    save_file({"embedding.weight": shortened(model.folded())}, out / "model.safetensors")
     tokenizer.no_truncation()
     tokenizer.save(str(out / "tokenizer.json"))
     modules = [

@@ -1,0 +1,12 @@
+"""Queries generated for passages: the lines that seq2seq.py measures, as a part of their own."""
+
+from benchmarks.measure import Options
+from benchmarks.seq2seq import seq2seq_rows
+from index_builder.evaluate.runs import Table
+
+TITLE = "query generation"
+NOTE = "The bundled seq2seq model; ratios within one run."
+
+
+def tables(options: Options) -> list[Table]:
+    return [Table("query generation", ("measured", "result"), list(seq2seq_rows()))]

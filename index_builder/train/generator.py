@@ -1,0 +1,199 @@
+"""Train the bundled nano Llama: vocabulary, first weights (generator_circuit), rows (generator_rows), training (generator_fit), GGUF (gguf_export)."""
+
+import json
+import random
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+
+import sentencepiece
+import torch
+from transformers import LlamaForCausalLM
+
+from index_builder.encode import BUNDLED, open_encoder
+from index_builder.train.data import read_parallel, read_rows
+from index_builder.train.generator_circuit import build_model, embeddings, nano_config
+from index_builder.train.generator_fit import Schedule, fit
+from index_builder.train.generator_rows import (
+    Ask,
+    Row,
+    RowMaker,
+    asks_of_corpus,
+    asks_of_mkqa,
+    asks_of_nativqa,
+    asks_of_qa,
+    asks_of_sentences,
+)
+from index_builder.train.generator_vocabulary import (
+    CHAT_TEMPLATE,
+    chat_tokens,
+    load_vocabulary,
+    piece_meanings,
+    special_tokens,
+    train_vocabulary,
+)
+from index_builder.train.gguf_export import export_llama, quantise
+from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All that decides the result, beside the data; kept with the weights."""
+
+    seed: int = 0
+    vocabulary: int = 32_000
+    vocabulary_bytes: int = 3_500_000  # of text per language
+    context: int = 2_048
+    longest: int = 1_000  # tokens of a training row
+    sentences_per_language: int = 6_000
+    source_weights: dict[str, float] = field(default_factory=dict)  # how often a row of a source is drawn, 1 where it is not named
+    steps: int = 2_000
+    batch_tokens: int = 6_000
+    learning_rate: float = 3e-4
+    warmup: int = 50
+    refuse: float = 0.12
+    train_embeddings: bool = False  # few rows cannot improve 32,000 vectors, and would pull the languages apart
+    quantisation: str = "Q8_0"
+    checkpoint_every: int = 200
+    evaluate_rows: int = 200
+
+    @classmethod
+    def read(cls, path: Path) -> "Config":
+        return cls(**read_settings(path, {known.name for known in fields(cls)}))
+
+    def schedule(self) -> Schedule:
+        return Schedule(**{known.name: getattr(self, known.name) for known in fields(Schedule)})
+
+
+def read_settings(path: Path, known: set[str]) -> dict:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MajlisError(f"{path} cannot be read ({error}). Give one of index_builder/train/generator.*.toml with --config.") from error
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}.")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Nano:
+    """How the nano reads and writes: SentencePiece and CHAT_TEMPLATE."""
+
+    words: sentencepiece.SentencePieceProcessor
+    end: int
+
+    def prompt(self, messages: Sequence[dict]) -> list[int]:
+        return chat_tokens(self.words, messages)
+
+    def answer(self, text: str) -> list[int]:
+        return self.words.encode(text)
+
+
+def gather(data: Path, corpus: Iterable[Entry], nativqa: Iterable[Entry], per_language: int, seed: int) -> list[Ask]:
+    """Everything that is trained on, and the held-out share of it."""
+    return [
+        *asks_of_corpus(corpus), *asks_of_nativqa(nativqa), *asks_of_qa(data), *asks_of_mkqa(data), *asks_of_sentences(data, per_language, seed),
+    ]  # fmt: skip
+
+
+def drawn(asks: Sequence[Ask], weights: dict[str, float]) -> list[int]:
+    """Numbers of the asks to train on, each as often as its source and its language say: a language with few rows is not drowned."""
+    usable = [number for number, ask in enumerate(asks) if not ask.held_out]
+    sizes = Counter(asks[number].lang for number in usable)
+    mean = sum(sizes.values()) / max(1, len(sizes))
+    out: list[int] = []
+    for number in usable:
+        times = weights.get(asks[number].source, 1.0) * (mean / sizes[asks[number].lang]) ** 0.5
+        whole = int(times)
+        out += [number] * (whole + (random.Random(f"{number}").random() < times - whole))
+    return out
+
+
+def train(
+    config: Config, data: Path, corpus: Sequence[Entry], work: Path, nativqa: Sequence[Entry] = (), encoder: Path = BUNDLED, say: Callable[[str], None] = print
+) -> tuple[LlamaForCausalLM, sentencepiece.SentencePieceProcessor, dict]:
+    """The trained model, its vocabulary and the record of how it was made; or go on from the checkpoint in `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    vectors = open_encoder(encoder)
+    asks = gather(data, corpus, nativqa, config.sentences_per_language, config.seed)
+    digest = sha256(json.dumps([asdict(config), vectors.fingerprint, len(asks)], sort_keys=True).encode()).hexdigest()[:8]
+    words_file = work / f"vocabulary-{config.vocabulary}-{digest}.model"
+    if not words_file.exists():
+        partial = words_file.with_suffix(".partial")
+        partial.write_bytes(train_vocabulary(_texts(data, asks, config), config.vocabulary))
+        partial.replace(words_file)
+    words = load_vocabulary(words_file)
+    special = special_tokens(words)
+    speaker = Nano(words, special.end_of_turn)
+    maker = RowMaker(asks, vectors, lambda text: len(words.encode(text)), config.context, config.seed)
+    numbers = drawn(asks, config.source_weights)
+    held_out = held_out_rows(maker, asks, config.evaluate_rows, config.seed)
+    say(f"{len(asks):,} questions of {len({ask.source for ask in asks})} sources, {words.vocab_size():,} pieces")
+
+    meaning, weight = piece_meanings(words, encoder)
+    table, trace = embeddings(meaning, special, weight, config.seed)
+    sample = [speaker.prompt(row.messages) for row in held_out[:8]]
+    model = build_model(nano_config(words.vocab_size(), special, config.context), table, trace, special, sample)
+    model.model.embed_tokens.weight.requires_grad_(config.train_embeddings)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    say(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
+    figures = fit(model, maker, numbers, held_out, speaker, config.schedule(), work / f"checkpoint-{digest}.pt", config.longest, say)
+    return model, words, record_of(config, figures, asks)
+
+
+def held_out_rows(maker: RowMaker, asks: Sequence[Ask], count: int, seed: int) -> list[Row]:
+    """Rows whose questions are not trained on, as many of each language, always with five pieces of evidence."""
+    chooser = random.Random(seed)
+    by_lang = {lang: [number for number, ask in enumerate(asks) if ask.held_out and ask.lang == lang] for lang in LANGUAGES}
+    chosen = [number for numbers in by_lang.values() for number in chooser.sample(numbers, min(len(numbers), count // len(LANGUAGES) + 1))]
+    return [maker.row(number, least_evidence=5) for number in chosen[: count + len(LANGUAGES)]]
+
+
+def record_of(config, figures: dict[str, float], asks: Sequence[Ask]) -> dict:
+    """What goes into training.json."""
+    sources = Counter((ask.source, ask.licence) for ask in asks if not ask.held_out)
+    return {
+        "config": asdict(config),
+        "figures": figures,
+        "languages": dict(sorted(Counter(ask.lang for ask in asks if not ask.held_out).items())),
+        "sources": [{"source": source, "licence": licence, "rows": rows} for (source, licence), rows in sources.most_common()],
+    }
+
+
+def save(model: LlamaForCausalLM, words: sentencepiece.SentencePieceProcessor, record: dict, out: Path, quantisation: str) -> Path:
+    """`majlis-nano-<quantisation>.gguf` and training.json in `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"majlis-nano-{quantisation.lower()}.gguf"
+    whole = out / "majlis-nano-f32.gguf"
+    export_llama(model.float().cpu(), words, whole, name="Majlis nano", chat_template=CHAT_TEMPLATE, end_of_turn="<|end|>")
+    quantise(whole, path, quantisation)
+    whole.unlink()
+    (out / "training.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _texts(data: Path, asks: Sequence[Ask], config: Config):
+    """About as many bytes of each language, for the vocabulary."""
+    chooser = random.Random(config.seed)
+    by_lang: dict[str, list[str]] = {lang: [] for lang in LANGUAGES}
+    for ask in asks:
+        by_lang[ask.lang].append(ask.question)
+        by_lang[ask.entry.lang] += [text for text in (ask.entry.text, ask.entry.question, ask.entry.title) if text]
+    for example in read_parallel(data):
+        for lang, side in example.sides.items():
+            by_lang[lang] += side[:1]
+    for path in sorted((data / "text").glob("*.txt.xz")):
+        by_lang[path.name[:2]] += read_rows(path)
+    for texts in by_lang.values():
+        texts[:] = sorted(set(texts))
+        chooser.shuffle(texts)
+        size = 0
+        for text in texts:
+            size += len(text.encode())
+            if size > config.vocabulary_bytes:
+                break
+            yield text

@@ -1,0 +1,312 @@
+"""The first weights of the nano Llama: not random, but a circuit that already compares, points and copies; training starts from there.
+
+Copying and pointing are phase changes: from random weights they appear after thousands of steps, more than two cores do in an hour.
+Written by hand they are there at step 0. The circuit follows induction heads (Olsson et al. 2022, "In-context learning and induction
+heads") and late interaction (Khattab and Zaharia 2020, ColBERT), and only uses what a Llama has: RoPE attention and a residual stream.
+
+The stream is cut into named parts (`Layout`). The token embedding fills `meaning` (the bundled static encoder's vector of the piece, so that
+words of seven languages are comparable), `identity` (a random unit vector, which the tied output layer reads) and a few flags.
+    layer 0   four heads look back 1 to 4 tokens: every token knows which tokens stand before it
+    layer 1   which piece of evidence a token belongs to (the digit before the nearest "]"); whether the answer has begun
+    layer 2   each word of the repeated question spreads one vote over the tokens of the evidence that mean the same; the source of a copied token
+    layer 3   the first position of the answer collects the votes; after a citation, the sentence that follows the quoted one is found again
+    layer 4   pointing at the start of the chosen sentence; copying the next token; " [" after a sentence, and the number of its source
+Everything else (feed-forward layers, spare heads) starts with no effect, and all of it is trained.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from transformers import LlamaConfig, LlamaForCausalLM
+
+ROPE_THETA = 1e12  # so that most of a head's dimensions hardly turn within the context: they compare contents, the others distances
+MEANING, IDENTITY, TRACE, DIGITS = 112, 96, 20, 9
+_CONSTANT = 3.0  # large beside the rest of a token, so that its norm hardly depends on the token
+_MEANING_SCALE = 0.6  # beside identities of length 1
+_FLAGS = ("constant", "bos", "newline", "close", "assistant", "system", "end", "asked", "colon", "open", "weight",
+          "before_newline", "before_start", "before_first", "before_refusal", "answering")  # fmt: skip
+WIDTH = 352
+HEADS, HEAD = 4, 96
+LAYERS = 5
+_REFUSAL = 36.0  # the score of the refusal beside those of the sentences of the evidence
+_AFTER = MEANING + IDENTITY + 4 * TRACE  # where the small parts of the stream begin
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """Token ids that the circuit knows by name, and per token what its flags are."""
+
+    bos: int
+    newline: int
+    assistant: int
+    system: int
+    end_of_turn: int
+    open: int  # "▁["
+    close: tuple[int, ...]  # pieces that are "]"
+    digits: tuple[int, ...]  # "1" to "9"
+    sentence_end: tuple[int, ...]  # pieces that end a sentence
+    asked: tuple[int, ...]  # pieces that end a question
+    colon: tuple[int, ...]  # pieces that end a title or a label
+
+
+class Layout:
+    """Where in the residual stream each part lies."""
+
+    meaning = np.arange(MEANING)
+    identity = MEANING + np.arange(IDENTITY)
+    traces = MEANING + IDENTITY + np.arange(4 * TRACE).reshape(4, TRACE)  # identity of the token 1, 2, 3, 4 before, compressed
+    source = _AFTER + np.arange(DIGITS)  # one-hot: the piece of evidence that a token belongs to
+    vote = _AFTER + DIGITS + np.arange(DIGITS)  # of a word of the question
+    choice = _AFTER + 2 * DIGITS + np.arange(DIGITS)  # the votes collected
+    copied = _AFTER + 3 * DIGITS + np.arange(DIGITS)  # the piece of evidence that the next token is copied from
+    flag = dict(zip(_FLAGS, range(_AFTER + 4 * DIGITS, WIDTH), strict=False))
+
+
+def nano_config(vocabulary: int, special: Special, context: int = 2048) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        num_key_value_heads=HEADS, head_dim=HEAD, max_position_embeddings=context, rms_norm_eps=1e-5, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        bos_token_id=special.bos, eos_token_id=special.end_of_turn, pad_token_id=0,
+    )  # fmt: skip
+
+
+def embeddings(meaning: np.ndarray, special: Special, weight: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(vocabulary, WIDTH) token embeddings, and the (TRACE, IDENTITY) projection by which a token remembers those before it.
+
+    meaning (vocabulary, MEANING), of rows whose length says how much a piece matters; weight (vocabulary,) in about [0, 1].
+    """
+    random = np.random.default_rng(seed)
+    vocabulary = len(meaning)
+    identity = random.normal(size=(vocabulary, IDENTITY))
+    trace, _ = np.linalg.qr(random.normal(size=(IDENTITY, TRACE)))
+    named = (*special.digits, special.newline, special.bos, *special.close[:1])
+    identity[list(named)] = trace[:, : len(named)].T + identity[list(named)] - identity[list(named)] @ trace @ trace.T  # traces at right angles
+    # every identity leaves a trace of the same length
+    remembered = identity @ trace @ trace.T
+    rest = identity - remembered
+    share = TRACE / IDENTITY
+    identity = np.sqrt(share) * _unit(remembered) + np.sqrt(1 - share) * _unit(rest)
+    for token in special.close[1:]:
+        identity[token] = 0.9 * identity[special.close[0]] + 0.43 * identity[token]
+    # where the copied text ends its line, the answer ends
+    identity[special.end_of_turn] = 0.8 * identity[special.newline] + 0.6 * identity[special.end_of_turn]
+
+    table = np.zeros((vocabulary, WIDTH))
+    table[:, Layout.meaning] = _MEANING_SCALE * meaning
+    table[:, Layout.identity] = identity
+    markers = [special.bos, special.newline, *special.close]
+    table[markers, : Layout.meaning[-1] + 1] = 0
+    flag = Layout.flag
+    table[:, flag["constant"]] = _CONSTANT
+    table[:, flag["weight"]] = weight
+    table[markers, flag["weight"]] = 0
+    for name, tokens in (
+        ("bos", [special.bos]), ("newline", [special.newline]), ("assistant", [special.assistant]), ("system", [special.system]),
+        ("open", [special.open]), ("asked", special.asked), ("colon", special.colon),
+        ("close", special.close), ("end", special.sentence_end),
+    ):  # fmt: skip
+        table[list(tokens), flag[name]] = 1
+    return table.astype(np.float32), (trace.T * np.sqrt(IDENTITY / TRACE)).astype(np.float32)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+_FREQUENCY = ROPE_THETA ** -(np.arange(HEAD // 2) / (HEAD // 2))
+_STILL = [i for i in range(HEAD // 2) if _FREQUENCY[i] < 3e-4]  # turn by less than half a radian in 1,600 tokens
+_CONTENT = np.array(_STILL + [i + HEAD // 2 for i in _STILL])
+_TURNING = [i for i in range(HEAD // 2) if i not in _STILL]
+_RECENCY = 0.5  # by which a score falls per token of distance
+
+
+class _Head:
+    """One attention head under construction: rows of its query, key, value and columns of its output, in units of the stream itself."""
+
+    def __init__(self) -> None:
+        self.query, self.key, self.value = (np.zeros((HEAD, WIDTH)) for _ in range(3))
+        self.output = np.zeros((WIDTH, HEAD))
+        self._next_content, self._next_value = 0, 0
+
+    def compare(self, query: np.ndarray, key: np.ndarray, strength: float) -> "_Head":
+        """Adds strength * <query x, key y> to the score. query, key: (n, WIDTH)."""
+        rows = _CONTENT[self._next_content : self._next_content + len(query)]
+        assert len(rows) == len(query), "a head has no more dimensions that stand still"
+        self._next_content += len(query)
+        self.query[rows], self.key[rows] = query * strength, key  # keys stay small: llama.cpp keeps them in half precision
+        return self
+
+    def near(self, amplitudes: np.ndarray, distance: int = 0, asks: np.ndarray | None = None) -> "_Head":
+        """Adds sum_i amplitudes[i] cos(frequency_i (d - distance)) to the score, d tokens back, times `asks` of the asking token (default 1)."""
+        asks = _constant() if asks is None else asks
+        for i, amplitude in zip(_TURNING, amplitudes, strict=False):
+            turn = _FREQUENCY[i] * distance
+            self.query[i] += amplitude * np.cos(turn) * asks
+            self.query[i + HEAD // 2] -= amplitude * np.sin(turn) * asks
+            self.key[i] += _constant()
+        return self
+
+    def carry(self, value: np.ndarray, to: np.ndarray) -> "_Head":
+        """Writes value x of the token looked at to the places `to`. value: (len(to), WIDTH); or `to` a (WIDTH, n) matrix."""
+        rows = np.arange(self._next_value, self._next_value + len(value))
+        self._next_value += len(value)
+        self.value[rows] = value
+        if to.ndim == 1:
+            self.output[to, rows] = 1
+        else:
+            self.output[:, rows] = to
+        return self
+
+
+def _constant() -> np.ndarray:
+    return _flag("constant") / _CONSTANT
+
+
+def _flag(name: str, times: float = 1.0) -> np.ndarray:
+    row = np.zeros(WIDTH)
+    row[Layout.flag[name]] = times
+    return row
+
+
+def _rows(places: np.ndarray) -> np.ndarray:
+    return np.eye(WIDTH)[places]
+
+
+def _any_source() -> np.ndarray:
+    """1 for a token of the evidence, 0 elsewhere."""
+    return _rows(Layout.source).sum(0)
+
+
+def build_model(config: LlamaConfig, table: np.ndarray, trace: np.ndarray, special: Special, sample: list[list[int]]) -> LlamaForCausalLM:
+    """The model with the circuit in it. `sample`: a few tokenised prompts, by which the scale of each layer's input is measured."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.copy_(torch.from_numpy(table))
+        for layer in model.model.layers:
+            layer.mlp.down_proj.weight.zero_()
+            layer.self_attn.o_proj.weight.zero_()
+        own = np.zeros((TRACE, WIDTH))
+        own[:, Layout.identity] = trace
+        number = Layout.identity, table[list(special.digits)][:, Layout.identity].T  # one-hot -> identity of the digit
+        for index, heads in enumerate(_circuit(own, table, special, number)):
+            scale = _scale_at(model, index, sample)
+            _write(model.model.layers[index].self_attn, heads, scale)
+        scale = _scale_at(model, LAYERS, sample)
+        gains = torch.zeros(WIDTH)
+        gains[Layout.identity] = 4.0 / scale
+        model.model.norm.weight.copy_(gains)
+    return model
+
+
+def _scale_at(model: LlamaForCausalLM, layer: int, sample: list[list[int]]) -> float:
+    """Mean of 1 / root mean square of what enters `layer`."""
+    with torch.no_grad():
+        seen = []
+        for row in sample:
+            hook = (model.model.layers[layer] if layer < LAYERS else model.model.norm).register_forward_pre_hook(
+                lambda _, inputs: seen.append(inputs[0])
+            )
+            model.model(input_ids=torch.tensor([row]))
+            hook.remove()
+        return float(torch.cat([hidden.reshape(-1, WIDTH).pow(2).mean(1).rsqrt() for hidden in seen]).mean())
+
+
+def _write(attention, heads: list[_Head], scale: float) -> None:
+    for number, head in enumerate(heads):
+        rows = slice(number * HEAD, (number + 1) * HEAD)
+        # scores are divided by the root of HEAD, and both sides come multiplied by `scale`
+        factor = HEAD**0.25 / scale
+        spare = torch.randn(3, HEAD, WIDTH) * 0.02
+        for part, matrix, times, noise in (
+            (attention.q_proj, head.query, factor, spare[0]),
+            (attention.k_proj, head.key, factor, spare[1]),
+            (attention.v_proj, head.value, 1 / scale, spare[2]),
+        ):
+            empty = torch.from_numpy((matrix == 0).all(1))  # rows that the circuit leaves free start small and random
+            weight = torch.from_numpy(matrix * times).float()
+            if part is not attention.v_proj and not empty.all():
+                empty[:] = False  # a head with a task starts with nothing beside it
+            part.weight[rows] = torch.where(empty[:, None], noise, weight)
+        attention.o_proj.weight[:, rows] = torch.from_numpy(head.output).float()
+
+
+def _circuit(own: np.ndarray, table: np.ndarray, special: Special, number) -> list[list[_Head]]:
+    traces = [_rows(places) for places in Layout.traces]
+    flag = _flag
+    # what a head writes when it rests on the beginning of the text must be nothing
+    identity = _rows(Layout.identity) - np.outer(table[special.bos, Layout.identity], flag("bos"))
+    recency = _recency()
+    ask, one = _constant()[None], _constant()
+    bos = flag("bos")
+
+    layer0 = []
+    for distance in (1, 2, 3, 4):
+        head = _Head().near(np.full(8, 16.0), distance).carry(own, Layout.traces[distance - 1])
+        if distance == 1:
+            places = [Layout.flag[name] for name in ("before_newline", "before_start", "before_first", "before_refusal")]
+            head.carry(np.stack([flag("newline"), flag("end") + 0.9 * flag("colon"), flag("asked"), flag("system")]), np.array(places))
+        layer0.append(head)
+
+    # identity of a digit (its trace) -> one-hot; the traces of digits are at right angles
+    to_digit = np.zeros((DIGITS, WIDTH))
+    digit_traces = table[list(special.digits)][:, Layout.identity] @ own[:, Layout.identity].T
+    to_digit[:, Layout.traces[0]] = digit_traces / (digit_traces**2).sum(1, keepdims=True)
+    # A marker's weight must not depend on its norm: markers have no meaning, and an empty line has one flag more than a "]".
+    mark = flag("close") + bos + 0.516 * (flag("newline") + flag("before_newline"))
+    layer1 = [
+        _Head().near(recency).compare(ask, mark[None], 300.0).carry(to_digit, Layout.source),
+        _Head().compare(ask, (flag("assistant") + 0.5 * bos)[None], 60).carry(flag("assistant")[None], np.array([Layout.flag["answering"]])),
+    ]
+
+    meaning = _rows(Layout.meaning)
+    def same_context(head: _Head) -> _Head:
+        """Looks at the token after the one that stood in this context before: this token, and with less weight the two before it."""
+        for asking, asked, strength in ((own, traces[0], 30.0), (traces[0], traces[1], 15.0), (traces[1], traces[2], 10.0)):
+            head.compare(asking, asked, strength)
+        return head.compare(ask, (22 * bos + 10 * _any_source())[None], 1.0)  # in the evidence rather than in the question
+
+    evidence = 12 * _any_source()
+    layer2 = [
+        # no word of the evidence votes: where a source is known the beginning is looked at instead
+        _Head().compare(meaning[:44], meaning[:44], 14.0).compare(own, own, 5.0)
+        .compare(ask, (evidence + 10 * bos)[None], 1.0).compare(_any_source()[None], bos[None], 60.0)
+        .carry(_rows(Layout.source), Layout.vote),
+        same_context(_Head()).carry(_rows(Layout.source), Layout.copied),
+    ]  # fmt: skip
+
+    layer3 = [
+        _Head().compare(flag("assistant")[None], (4 * flag("weight") - 30 * _any_source())[None], 1.0).compare((one - flag("assistant"))[None], bos[None], 40.0)
+        .carry(8 * _rows(Layout.vote), Layout.choice),
+        # "]" of the answer: the sentence that it cites ended 3 tokens before; what follows that end in the evidence comes next
+        _Head().compare(np.concatenate([traces[2], traces[3]]), np.concatenate(traces[:2]), 24.0)
+        .compare((flag("close") + flag("answering"))[None], -bos[None], 100.0).compare(ask, bos[None], 210.0)
+        .carry(8 * identity, Layout.identity),
+    ]  # fmt: skip
+
+    to_open = np.zeros((WIDTH, 1))
+    to_open[Layout.identity, 0] = table[special.open, Layout.identity]
+    to_number = np.zeros((WIDTH, DIGITS))
+    to_number[number[0]] = number[1]
+    start = 10 * _any_source() + 20 * flag("before_start") + 22 * flag("before_first") - 30 * flag("newline")
+    layer4 = [
+        _Head().compare(_rows(Layout.choice), _rows(Layout.source), 12.0).compare(flag("assistant")[None], (start + _REFUSAL * flag("before_refusal"))[None], 1.0)
+        .compare((one - flag("assistant"))[None], bos[None], 60.0).carry(6 * identity, Layout.identity),
+        same_context(_Head()).compare(flag("assistant")[None], bos[None], 60.0).carry(4 * identity, Layout.identity),
+        _Head().compare((flag("end") + flag("answering") - 1.5 * one)[None], flag("assistant")[None], 60.0).compare(ask, bos[None], 6.0)
+        .carry(14 * flag("assistant")[None], to_open),
+        _Head().near(np.full(8, 16.0), 1, asks=flag("open")).compare((one - flag("open"))[None], bos[None], 60.0)
+        .carry(14 * _rows(Layout.copied), to_number),
+    ]  # fmt: skip
+    return [heads + [_Head() for _ in range(HEADS - len(heads))] for heads in (layer0, layer1, layer2, layer3, layer4)]
+
+
+def _recency() -> np.ndarray:
+    """Amplitudes >= 0 of the turning dimensions whose cosines fall by about _RECENCY per token from 0 to 1,500 tokens back."""
+    distance = np.concatenate([np.arange(0, 100), np.arange(100, 1500, 7)])
+    cosines = np.cos(distance[:, None] * _FREQUENCY[_TURNING])
+    amplitudes, _ = nnls(np.concatenate([cosines - 1]), -_RECENCY * distance)
+    return amplitudes

@@ -1,4 +1,4 @@
-"""python -m demo ask | detect | evaluate | doctor | models: everything that the page does, without it."""
+"""python -m demo ask | detect | about | trial | evaluate | doctor | models: everything that the page does, without it."""
 
 import argparse
 import io
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from demo import hub
 from demo.events import Detected, Detection, Done, Failed, Retrieved
@@ -57,6 +58,15 @@ def _parser() -> argparse.ArgumentParser:
 
     detect = command("detect", _detect, "Tell the language of each line of standard input.")
     detect.add_argument("--json", action="store_true")
+
+    about = command("about", _about, "How often the answers of what is loaded are right, in seven languages, as far as it was measured.")
+    trial = command("trial", _trial, "Try your own rows of question and answer (or entry_id), and see how many are found and answered.")
+    trial.add_argument("file", type=Path, help="JSONL, JSON, CSV or TSV with question, and answer or entry_id; lang where it is known")
+    trial.add_argument("--mode", choices=("verbatim", "generate"), default="")
+    for sub in (about, trial):
+        sub.add_argument("--json", action="store_true")
+        sub.add_argument("--model", default="", help="generator: a name from models.toml, a .gguf file, or none")
+        sub.add_argument("--gpu", default="auto")
 
     # its own arguments are read by index_builder/evaluate/commands.py, which `main` calls; here it is only listed
     command("evaluate", None, "Measure what the app does: `evaluate --help` lists the suites.")
@@ -145,6 +155,45 @@ def _detect(options: argparse.Namespace, settings: Settings) -> int:
             print(json.dumps({"text": text} | detection_as_json(found), ensure_ascii=False))
         else:
             print(f"{found.lang}\t{found.confidence:.2f}\t{found.script}\t{'romanised' if found.romanised else ''}\t{found.why}\t{text}")
+    return 0
+
+
+def _about(options: argparse.Namespace, settings: Settings) -> int:
+    from demo.engine import open_engine
+    from demo.figures import Loaded, as_table, read_figures
+
+    engine = open_engine(settings, options.gpu)
+    try:
+        found = read_figures(Loaded.of(engine))
+    finally:
+        engine.close()
+    print(json.dumps(asdict(found), ensure_ascii=False) if options.json else as_table(found).as_markdown())
+    return 0
+
+
+def _trial(options: argparse.Namespace, settings: Settings) -> int:
+    from demo import trial
+    from demo.engine import open_engine
+
+    rows = trial.read_rows(trial.read_file(options.file))
+    engine = open_engine(settings, options.gpu)
+    try:
+        trial.check_entries(rows, engine)
+        usual = trial.usual_language(rows, engine)
+        found = []
+        for outcome in trial.outcomes(engine, rows, usual, options.mode):
+            found.append(outcome)
+            print(f"{len(found)} of {len(rows)} asked", file=sys.stderr, end="\r", flush=True)
+    finally:
+        engine.close()
+    report = trial.report(found, usual)
+    if options.json:
+        print(json.dumps(asdict(report), ensure_ascii=False))
+        return 0
+    print(trial.as_table(report).as_markdown())
+    for one in report.worst:
+        where = f"evidence at place {one.rank}" if one.rank else "evidence not among the first five"
+        print(f"\nrow {one.own.row}: {one.own.question}\n  {where}; expected: {one.own.answer or one.own.entry_id}\n  answered: {one.answer}")
     return 0
 
 

@@ -89,6 +89,15 @@ class Report:
     guessed: str  # the language that rows without one were taken to be in; empty when all name theirs
 
 
+def read_file(path: Path) -> str:
+    """The text of a file of rows, as a browser would read it: read_rows says where it is not UTF-8. Raises MajlisError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_CHARACTERS * 4 + 4).decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise MajlisError(f"{path} cannot be read ({error.strerror}). Give a file of rows in {', '.join(FORMS)}.") from error
+
+
 def read_rows(text: str) -> list[Own]:
     """The rows of pasted text in any form of the corpus that has rows (index_builder/read.py), with question and answer or entry_id.
 

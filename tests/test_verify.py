@@ -5,9 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.quote import quote
-from demo.verify import citations_of, remove_unknown, supported, without_marks
+from demo.verify import citations_of as cited_by
+from demo.verify import remove_unknown, without_marks
+from index_builder.encode import BUNDLED, open_encoder
+from index_builder.support import UNFITTED
 from index_builder.text import sentence_spans
 from index_builder.vocabulary import Entry, Evidence, Hit
+
+ENCODER = open_encoder(BUNDLED)
+
+
+def supported(sentence, item):
+    entry = item.hit.entry
+    return UNFITTED.holds(sentence, entry.lang, entry, ENCODER)
+
+
+def citations_of(answer, items):
+    return cited_by(answer, items, lambda sentence, entry: UNFITTED.holds(sentence, entry.lang, entry, ENCODER))
 
 
 def evidence(n: int, text: str, lang: str = "en", question: str = "") -> Evidence:
@@ -55,6 +69,10 @@ def test_three_words_in_five_support_a_sentence(sentence, held):
 def test_case_endings_and_spelling_do_not_cost_support():
     assert supported("মাঘ মাহত ভোগালী বিহুৰ পালন হয়", BIHU)
     assert supported("মাঘ মাহর আরম্ভণিতে ভোগালী বিহু পালন করা হয়", BIHU)  # typed with the Bengali ra
+
+
+def test_a_number_that_the_source_does_not_name_is_never_supported():
+    assert not supported("Dates are served with Arabic coffee since 1950.", COFFEE)
 
 
 def test_the_question_of_a_pair_supports_too():

@@ -50,6 +50,7 @@ def results_page(folders: Sequence[Path], out: str = "docs/results.md") -> str:
         f"Every figure here comes from a kept run in `{named}`; `python -m index_builder evaluate results {named} --out {out}` writes this page from them, and",
         "a test fails when the two differ. Under each heading stands the command that measures it again, on your own index and models if you name them.",
         "Figures are shares, higher is better unless said otherwise, and the brackets hold 95 % intervals. What was tuned was tuned on `dev`.",
+        "How languages are told apart has [a page of its own](language-detection.md), with more data.",
         "",
         *overview([(run, read_rows(folder)) for run, folder in kept]),
     ]

@@ -55,6 +55,7 @@ class Config:
     learning_rate: float = 3e-4
     warmup: int = 50
     refuse: float = 0.12
+    frozen_layers: int = 2  # the lowest, which say where a token stands: exact as they are, and half of the backward pass
     train_embeddings: bool = False  # few rows cannot improve 32,000 vectors, and would pull the languages apart
     quantisation: str = "Q8_0"
     checkpoint_every: int = 200
@@ -139,6 +140,8 @@ def train(
     sample = [speaker.prompt(row.messages) for row in held_out[:8]]
     model = build_model(nano_config(words.vocab_size(), special, config.context), table, trace, special, sample)
     model.model.embed_tokens.weight.requires_grad_(config.train_embeddings)
+    for layer in model.model.layers[: config.frozen_layers]:
+        layer.requires_grad_(False)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     say(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
     figures = fit(model, maker, numbers, held_out, speaker, config.schedule(), work / f"checkpoint-{digest}.pt", config.longest, say)

@@ -26,7 +26,7 @@ MEANING, IDENTITY, TRACE, DIGITS = 112, 96, 20, 9
 _CONSTANT = 3.0  # large beside the rest of a token, so that its norm hardly depends on the token
 _MEANING_SCALE = 0.6  # beside identities of length 1
 _FLAGS = ("constant", "bos", "newline", "close", "assistant", "system", "end", "asked", "colon", "open", "weight",
-          "before_newline", "before_start", "before_first", "before_refusal", "answering")  # fmt: skip
+          "before_newline", "before_start", "before_first", "before_refusal", "begins", "second", "answering")  # fmt: skip
 WIDTH = 352
 HEADS, HEAD = 4, 96
 LAYERS = 5
@@ -44,6 +44,7 @@ class Special:
     system: int
     end_of_turn: int
     open: int  # "▁["
+    bracket: int  # "["
     close: tuple[int, ...]  # pieces that are "]"
     digits: tuple[int, ...]  # "1" to "9"
     sentence_end: tuple[int, ...]  # pieces that end a sentence
@@ -91,8 +92,10 @@ def embeddings(meaning: np.ndarray, special: Special, weight: np.ndarray, seed: 
     identity = np.sqrt(share) * _unit(remembered) + np.sqrt(1 - share) * _unit(rest)
     for token in special.close[1:]:
         identity[token] = 0.9 * identity[special.close[0]] + 0.43 * identity[token]
-    # where the copied text ends its line, the answer ends
-    identity[special.end_of_turn] = 0.8 * identity[special.newline] + 0.6 * identity[special.end_of_turn]
+    # a mark is the same in the text and at the beginning of a line
+    identity[special.bracket] = 0.9 * identity[special.open] + 0.43 * identity[special.bracket]
+    # where the copied text ends its line, the answer ends: a copied end of line is rather this
+    identity[special.end_of_turn] = 1.15 * identity[special.newline] + 0.6 * identity[special.end_of_turn]
 
     table = np.zeros((vocabulary, WIDTH))
     table[:, Layout.meaning] = _MEANING_SCALE * meaning
@@ -249,6 +252,9 @@ def _circuit(own: np.ndarray, table: np.ndarray, special: Special, number) -> li
         if distance == 1:
             places = [Layout.flag[name] for name in ("before_newline", "before_start", "before_first", "before_refusal")]
             head.carry(np.stack([flag("newline"), flag("end") + 0.9 * flag("colon"), flag("asked"), flag("system")]), np.array(places))
+            head.carry((flag("close") + flag("assistant"))[None], np.array([Layout.flag["begins"]]))
+        if distance == 2:
+            head.carry((flag("end") + flag("asked") + flag("colon"))[None], np.array([Layout.flag["second"]]))
         layer0.append(head)
 
     # identity of a digit (its trace) -> one-hot; the traces of digits are at right angles
@@ -267,6 +273,7 @@ def _circuit(own: np.ndarray, table: np.ndarray, special: Special, number) -> li
         """Looks at the token after the one that stood in this context before: this token, and with less weight the two before it."""
         for asking, asked, strength in ((own, traces[0], 30.0), (traces[0], traces[1], 15.0), (traces[1], traces[2], 10.0)):
             head.compare(asking, asked, strength)
+        head.compare(flag("begins")[None], flag("second")[None], 12.0)  # the first token of a sentence has no context yet but its place
         return head.compare(ask, (22 * bos + 10 * _any_source())[None], 1.0)  # in the evidence rather than in the question
 
     evidence = 12 * _any_source()

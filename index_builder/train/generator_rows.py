@@ -17,11 +17,12 @@ import numpy as np
 from index_builder.encode import Encoder
 from index_builder.text import sentence_spans, sentences, words
 from index_builder.train.data import read_parallel, read_rows
-from index_builder.vocabulary import LANGUAGES, Entry, Evidence, Hit
+from index_builder.vocabulary import LANGUAGES, TOPICS, Entry, Evidence, Hit
 
 MOST_EVIDENCE = 5
 _MOST_SENTENCES = 3  # of an answer
 _SAME = 0.92  # a cosine above this is another copy of the right evidence, not a wrong one
+_REGIONS = ("assam", "bangladesh", "gulf", "nepal", "north_india", "turkiye", "west_bengal")
 _SCRIPTURE = "bible"  # old in style
 
 
@@ -173,7 +174,7 @@ class RowMaker:
         self._asks, self._count, self._context = asks, count_tokens, context
         self._random = random.Random(seed)
         texts = [f"{ask.entry.question} {ask.entry.title} {ask.entry.text}" for ask in asks]
-        self._entries = encoder.encode(texts, "passage").astype(np.float16)
+        self._entries = encoder.encode(texts, "passage")
         self._questions = encoder.encode([ask.question for ask in asks], "query")
         self._langs = np.array([ask.entry.lang for ask in asks])
         self._held_out = np.array([ask.held_out for ask in asks])
@@ -192,9 +193,10 @@ class RowMaker:
         wrong = self._wrong(number, max(self._random.randint(least_evidence, max(most_evidence, least_evidence)) - 1, int(refused)))
         chosen = [self._asks[other].entry for other in wrong] + ([] if refused else [ask.entry])
         self._random.shuffle(chosen)
+        chosen = [self._placed(entry) for entry in chosen]
         evidence = [Evidence(n, Hit(entry, n, 0.0, 0.0, 0.0, 0.0, "text"), 0, 0) for n, entry in enumerate(chosen, 1)]
         messages, given = build_messages(ask.question, evidence, ask.lang, self._count, self._context)
-        right = 0 if refused else 1 + chosen.index(ask.entry)
+        right = 0 if refused else 1 + [entry.entry_id for entry in chosen].index(ask.entry.entry_id)
         if right not in given:  # it did not fit, so nothing in the prompt answers
             right = 0
         quoted = source_sentences(ask.entry)
@@ -202,15 +204,21 @@ class RowMaker:
         target = " ".join(f"{quoted[place]} [{right}]" for place in places) if right else strings(ask.lang)["unknown"]
         return Row(ask.source, ask.licence, ask.lang, tuple(messages), target, right, given, ask.held_out)
 
+    def _placed(self, entry: Entry) -> Entry:
+        """`entry` with a place and a topic at random where it has none: most evidence at run time has them, and they say nothing of the answer."""
+        if entry.region or entry.topic or self._random.random() < 0.3:
+            return entry
+        return replace(entry, region=self._random.choice(_REGIONS), topic=self._random.choice(TOPICS))
+
     def _wrong(self, number: int, count: int) -> list[int]:
         """`count` neighbours of the question that do not answer it, half of them in its own language where that has some."""
         if not count:
             return []
         ask = self._asks[number]
-        sample = np.array(self._random.sample(range(len(self._asks)), min(len(self._asks), 6_000)))  # enough for near ones, and quick
+        sample = np.array(self._random.sample(range(len(self._asks)), min(len(self._asks), 4_000)))  # enough for near ones, and quick
         sample = sample[self._held_out[sample] == ask.held_out]
-        near = self._entries[sample].astype(np.float32) @ self._questions[number]
-        same = self._entries[sample].astype(np.float32) @ self._entries[number].astype(np.float32)
+        near = self._entries[sample] @ self._questions[number]
+        same = self._entries[sample] @ self._entries[number]
         usable = [int(i) for i in sample[np.argsort(-near)][:200]]
         twins = set(sample[same > _SAME].tolist())
         usable = [i for i in usable if i not in twins and self._asks[i].group != ask.group and self._asks[i].entry is not ask.entry]

@@ -65,12 +65,12 @@ def special_tokens(words: sentencepiece.SentencePieceProcessor) -> Special:
         return tuple(token for piece in pieces if (token := words.piece_to_id(piece)) != words.unk_id())
 
     texts = [words.id_to_piece(token) for token in range(words.vocab_size())]
-    open_, digits, close = known("▁["), known(*"123456789"), known("]", "▁]")
-    if not open_ or len(digits) != 9 or not close:
+    open_, bracket, digits, close = known("▁["), known("["), known(*"123456789"), known("]", "▁]")
+    if not (open_ and bracket and close) or len(digits) != 9:
         raise MajlisError("The vocabulary has no pieces for citations. Train it on more text: it needs brackets and digits as pieces of their own.")
     return Special(
         bos=words.bos_id(), newline=words.piece_to_id("<0x0A>"), assistant=words.piece_to_id("<|assistant|>"), system=words.piece_to_id("<|system|>"),
-        end_of_turn=words.piece_to_id("<|end|>"), open=open_[0], close=close, digits=digits,
+        end_of_turn=words.piece_to_id("<|end|>"), open=open_[0], bracket=bracket[0], close=close, digits=digits,
         sentence_end=tuple(token for token, text in enumerate(texts) if _END.search(text)),
         asked=tuple(token for token, text in enumerate(texts) if text.endswith(("?", "؟"))),
         colon=tuple(token for token, text in enumerate(texts) if text.endswith(":")),

@@ -193,7 +193,9 @@ def _trial(options: argparse.Namespace, settings: Settings) -> int:
     print(trial.as_table(report).as_markdown())
     for one in report.worst:
         where = f"evidence at place {one.rank}" if one.rank else "evidence not among the first five"
-        print(f"\nrow {one.own.row}: {one.own.question}\n  {where}; expected: {one.own.answer or one.own.entry_id}\n  answered: {one.answer}")
+        print(
+            f"\nrow {one.own.row}: {one.own.question}\n  {where}; expected: {one.own.answer or one.own.entry_id}\n  answered: {one.answer}"
+        )
     return 0
 
 

@@ -33,7 +33,7 @@ def build_messages(
     budget = context - ANSWER_TOKENS - _TEMPLATE_TOKENS - count_tokens(system) - count_tokens(user(()))
     ordered = sorted(evidence, key=lambda item: (item.hit.entry.lang != lang, item.n))
     given = {item.n: sources for item in ordered if (sources := source_sentences(item.hit.entry))}
-    heads = {item.n: f"[{item.n}] {_head(item.hit.entry, lang)}" for item in ordered}
+    heads = {item.n: f"[{item.n}] {_head(item.hit.entry, lang)}".rstrip() for item in ordered}
     sizes = {n: count_tokens(_line(heads[n], given[n])) for n in given}
     while given and sum(sizes.values()) > budget:
         longest = max(sizes, key=lambda n: (sizes[n], n))  # of equals, the one that was found last

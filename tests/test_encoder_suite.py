@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def data(tmp_path_factory):
     rows = [
         {"lang": lang, "question": f"{WORDS[lang][0]} {n}?", "answer": f"{WORDS[lang][1]} {n}", "title": f"{lang} {n}", "source": "toy", "licence": "CC0",
          "passage": f"{WORDS[lang][2]} {n}. {WORDS[lang][1]} {n}. {WORDS[lang][3]}."}
-        for lang in ("bn", "tr") for n in range(100)
+        for lang in ("bn", "tr") for n in range(100, 200)
     ]  # fmt: skip
     xz(folder / "qa/qa.jsonl.xz", *map(json.dumps, rows))
     xz(folder / "romanised/words.tsv.xz", *(f"bn\ttown {n}\tটাউন {n}\ttoy" for n in range(0, 400, 4)))
@@ -315,12 +316,6 @@ def test_a_data_folder_without_what_is_measured_is_refused(asked, tiny, tmp_path
 
 
 def test_an_encoder_that_cannot_be_timed_says_why(encoder, tmp_path):
-    broken = replace_folder(encoder, tmp_path / "gone")
-    with pytest.raises(MajlisError, match=r"could not be timed.*modules\.json is missing"):
-        suite.speed_row(broken, ["one question"])
-
-
-def replace_folder(encoder, folder):
-    from types import SimpleNamespace
-
-    return SimpleNamespace(folder=folder, dimension=encoder.dimension)
+    gone = SimpleNamespace(folder=tmp_path / "gone", dimension=encoder.dimension)
+    with pytest.raises(MajlisError, match=r"(?s)could not be timed.*modules\.json is missing"):
+        suite.speed_row(gone, ["one question"])

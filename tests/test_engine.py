@@ -357,7 +357,7 @@ def test_the_second_try_is_confined_to_the_script_and_to_evidence_in_the_languag
     asked(engine_of(index, generator), HEAD)
     first, second = generator.within
     assert isinstance(first, Letters) and (first.script, second.script) == ("Latn", "Latn")
-    assert "পান্তা" in first.words, "a name may stay in the letters of its source"
+    assert regex.search(r"[^\p{Latin}]", "".join(first.words)), "a name may stay in the letters of its source"
     assert not regex.search(r"[^\p{Latin}]", "".join(second.words)), "but not after it drifted"
     assert "গুন্দ্রুক" not in generator.messages[1][1]["content"] and not regex.search(r"\p{Bengali}", generator.messages[1][1]["content"])
 

@@ -135,7 +135,7 @@ def run_variant(variant: Variant, shared: Shared, config: Config) -> Row:
         loss = train_step(model, optimiser, sampler, shared.teacher if config.needs_teacher else None, config, step)
     milliseconds = (time.monotonic() - began) / config.steps * 1e3
     figures = evaluate(model, shared.tokenizer, shared.dev, shared.held_out)
-    short = evaluate(shortened(model), shared.tokenizer, shared.dev, [])
+    short = evaluate(first_dimensions(model), shared.tokenizer, shared.dev, [])
     to_english = [value for name, value in figures.items() if name.endswith("-en")]
     scores = {
         "X to en": round(sum(to_english) / len(to_english), 4), "42 pairs": figures["mean of 42"], "worst of 42": figures["worst of 42"],
@@ -152,7 +152,7 @@ def run_variant(variant: Variant, shared: Shared, config: Config) -> Row:
     }
 
 
-def shortened(model: StaticModel) -> Callable[[list[list[int]]], torch.Tensor]:
+def first_dimensions(model: StaticModel) -> Callable[[list[list[int]]], torch.Tensor]:
     """The model with its first dimensions alone."""
     return lambda rows: F.normalize(model(rows)[:, :_SHORT], dim=1)
 

@@ -6,6 +6,7 @@ Several encoders are measured side by side; the first is looked at more closely 
 import argparse
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 from index_builder.encode import BUNDLED, Encoder, normalised, open_encoder
 from index_builder.evaluate.files import digests
@@ -457,24 +459,23 @@ def float32_encoder(encoder: Encoder, checkpoint: Path, folder: Path) -> Encoder
     """The same encoder with the weights as they were before they were rounded, written to `folder`."""
     import torch
 
-    from index_builder.train.encoder import Config, new_model
+    from index_builder.train.encoder import Config, new_model, shortened
 
     try:
         state = torch.load(checkpoint, weights_only=True, map_location="cpu")["model"]
         record = json.loads((encoder.folder / "training.json").read_text(encoding="utf-8"))["config"]
         config = Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
-        from tokenizers import Tokenizer
-
         teacher = len(state["to_teacher.weight"]) if "to_teacher.weight" in state else 0
         model = new_model(config, Tokenizer.from_file(str(encoder.folder / "tokenizer.json")), teacher)
         model.load_state_dict(state)
         shipped = load_file(encoder.folder / "model.safetensors")["embedding.weight"]
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
         raise MajlisError(
-            f"{checkpoint} is no checkpoint of the encoder in {encoder.folder} ({error}). Name the one it was saved from."
+            f"{checkpoint} is no checkpoint of the encoder in {encoder.folder} ({reason}). Name the one it was saved from."
         ) from error
     table = model.folded()
-    if not np.array_equal(table.astype(np.float16), shipped):
+    if not np.array_equal(shortened(table), shipped):
         raise MajlisError(f"{checkpoint} is of another training run than the encoder in {encoder.folder}. Name the one it was saved from.")
     save_file({"embedding.weight": table}, folder / "model.safetensors")
     for name in ("tokenizer.json", "modules.json"):

@@ -127,6 +127,17 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--steps", type=int, required=True, metavar="N", help="of each run")
     ablate.add_argument("--work", type=Path, default=Path("runs/encoder"), help="vocabulary and teacher's vectors, as of train-encoder")
     ablate.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where the run is kept; a killed one goes on")
+    generator = command("train-generator", _train_generator, "Train the bundled nano Llama, or a LoRA of a larger one.")
+    generator.add_argument("--config", type=Path, default=ROOT / "index_builder/train/generator.nano.toml")
+    generator.add_argument("--data", type=Path, required=True, help="folder with qa/, parallel/ and text/")
+    generator.add_argument("--corpus", type=Path, nargs="+", default=[ROOT / "assets/corpus"], help="half of whose entries, by hash, are trained on")
+    generator.add_argument("--queries", type=Path, nargs="+", default=[], metavar="PATH", help="queries that generate-queries wrote for this corpus")
+    generator.add_argument("--nativqa", type=Path, nargs="+", default=[], metavar="PATH", help="files of MultiNativQA, or any question-answer pairs")
+    generator.add_argument("--encoder", type=Path, default=BUNDLED, help="a static encoder (default: the bundled one)")
+    generator.add_argument("--base", type=Path, metavar="DIR", help="for a LoRA: the transformers folder of the model that the configuration names")
+    generator.add_argument("--converter", type=Path, metavar="FILE", help="for a LoRA: convert_hf_to_gguf.py of llama.cpp")
+    generator.add_argument("--out", type=Path, required=True, metavar="DIR")
+    generator.add_argument("--work", type=Path, default=Path("runs/generator"), help="checkpoints; the same command goes on from the last one")
     language = command("train-language", _train_language, "Train the bundled language detection.")
     language.add_argument("--data", type=Path, required=True, help="folder with language/, romanised/, text/ and parallel/")
     language.add_argument("--corpus", type=Path, default=ROOT / "assets/corpus", help="half of whose questions, by hash, are trained on")
@@ -304,6 +315,29 @@ def _ablate_encoder(options: argparse.Namespace) -> int:
     for table in run.tables:
         print(table.as_markdown())
     say(f"kept in {folder}")
+    return 0
+
+
+def _train_generator(options: argparse.Namespace) -> int:
+    from index_builder.queries import attach, queries_files
+    from index_builder.read import read_corpus
+    from index_builder.train.generator import is_lora, train_and_save
+
+    say = lambda text: print(text, flush=True)
+    corpus = list(read_corpus(options.corpus))
+    if options.queries:
+        corpus = attach(corpus, *queries_files(options.queries))
+    nativqa = list(read_corpus(options.nativqa))
+    if is_lora(options.config):
+        from index_builder.train.generator_lora import train_and_save_lora
+
+        paths = train_and_save_lora(
+            options.config, options.base, options.data, corpus, nativqa, options.work, options.out, options.encoder, options.converter, say
+        )
+    else:
+        paths = [train_and_save(options.config, options.data, corpus, nativqa, options.work, options.out, options.encoder, say)]
+    for path in paths:
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -75,9 +75,9 @@ def test_build_reads_text_files_in_the_language_that_is_given(tmp_path, capsys):
 
 
 def test_build_takes_settings_and_writes_them_to_the_manifest(corpus, tmp_path):
-    assert run("build", "--corpus", corpus, "--out", tmp_path / "index", "--views", "entry,query", "--question-weight", "0.3") == 0
+    assert run("build", "--corpus", corpus, "--out", tmp_path / "index", "--views", "entry,sentence", "--question-weight", "0.3") == 0
     settings = read_manifest(tmp_path / "index")["settings"]
-    assert settings["views"] == ["entry", "query"] and settings["question_weight"] == 0.3
+    assert settings["views"] == ["entry", "sentence"] and settings["question_weight"] == 0.3
 
 
 @pytest.mark.parametrize(

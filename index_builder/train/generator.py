@@ -35,7 +35,7 @@ from index_builder.train.generator_vocabulary import (
     special_tokens,
     train_vocabulary,
 )
-from index_builder.train.gguf_export import export_llama, quantise
+from index_builder.train.gguf_export import QUANTISATIONS, export_llama, quantise
 from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 
 
@@ -69,12 +69,13 @@ class Config:
         return Schedule(**{known.name: getattr(self, known.name) for known in fields(Schedule)})
 
 
-def read_settings(path: Path, known: set[str]) -> dict:
+def read_settings(path: Path, known: set[str] | None) -> dict:
+    """The settings of a configuration file; MajlisError for one that is not `known` (None: any will do)."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise MajlisError(f"{path} cannot be read ({error}). Give one of index_builder/train/generator.*.toml with --config.") from error
-    unknown = sorted(values.keys() - known)
+    unknown = sorted(values.keys() - known) if known is not None else []
     if unknown:
         raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}.")
     return values
@@ -177,6 +178,22 @@ def save(model: LlamaForCausalLM, words: sentencepiece.SentencePieceProcessor, r
     whole.unlink()
     (out / "training.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def is_lora(config: Path) -> bool:
+    """Whether a configuration names a model to begin from, instead of describing one to train from nothing."""
+    return "base" in read_settings(config, None)
+
+
+def train_and_save(
+    config: Path, data: Path, corpus: Sequence[Entry], nativqa: Sequence[Entry], work: Path, out: Path, encoder: Path, say: Callable[[str], None]
+) -> Path:
+    """The `train-generator` command for a model from nothing."""
+    settings = Config.read(config)
+    if settings.quantisation not in QUANTISATIONS:  # better now than after an hour
+        raise MajlisError(f"{config}: quantisation is {settings.quantisation!r}, expected one of {', '.join(QUANTISATIONS)}.")
+    model, words, record = train(settings, data, corpus, work, nativqa, encoder, say)
+    return save(model, words, record, out, settings.quantisation)
 
 
 def _texts(data: Path, asks: Sequence[Ask], config: Config):

@@ -1,7 +1,9 @@
 """The static encoder against sentence-transformers' own, and encoder folders that are missing, altered or foreign."""
 
+import io
 import json
 import shutil
+import sys
 import tracemalloc
 from hashlib import sha256
 
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
+from index_builder.__main__ import main
 from index_builder.encode import EncoderError, fingerprint, normalised, open_encoder
 from tests.conftest import ROOT
 from tests.texts import any_text
@@ -69,6 +72,57 @@ def test_a_text_of_100_000_characters_is_encoded_whole(encoder):
     assert abs(np.linalg.norm(encoder.encode(["বাংলা" * 20_000], "query")) - 1) < 1e-5
 
 
+def test_an_unknown_language_is_text_like_any_other(encoder):
+    """The encoder is told no language: pieces that it knows count, and what is in no vocabulary is the unknown piece."""
+    texts = ["Où est la bibliothèque ?", "図書館はどこですか", "ⵜⴰⵎⴰⵣⵉⵖⵜ", "Kaj gutis?"]
+    vectors = encoder.encode(texts, "query")
+    assert vectors.shape == (4, encoder.dimension) and np.isfinite(vectors).all()
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_a_line_of_100_000_characters_in_a_file_is_one_row(encoder, monkeypatch, tmp_path):
+    lines = ["salt", "বাংলা " * 16_666 + "ভাত", "", "tuz"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
+    assert main(["encode", "--kind", "passage", "--out", str(tmp_path / "x.npy")]) == 0
+    found = np.load(tmp_path / "x.npy")
+    assert found.shape == (4, encoder.dimension) and not found[2].any()
+    assert np.allclose(found, encoder.encode(lines, "passage"), atol=1e-6)
+
+
+class Lines(io.RawIOBase):
+    """Many lines that are nowhere held at once."""
+
+    def __init__(self, count):
+        self.left = count
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        lines = min(self.left, len(buffer) // 4)
+        self.left -= lines
+        buffer[: lines * 4] = b"tuz\n" * lines
+        return lines * 4
+
+
+def test_lines_are_encoded_in_constant_memory_with_progress(monkeypatch, tmp_path, capsys):
+    """40 MB of vectors through a few; a million lines are more of the same."""
+    monkeypatch.setattr("index_builder.__main__._BATCH", 100)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Lines(40_000))))
+    main(["encode", "--kind", "query", "--out", str(tmp_path / "warm.npy")])  # what opening an encoder takes is not what lines take
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Lines(40_000))))
+    capsys.readouterr()
+    loaded = open_encoder(BUNDLED)
+    monkeypatch.setattr("index_builder.__main__.open_encoder", lambda *_, **__: loaded)
+    tracemalloc.start()
+    assert main(["encode", "--kind", "query", "--out", str(tmp_path / "x.npy")]) == 0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+    assert np.load(tmp_path / "x.npy", mmap_mode="r").shape == (40_000, loaded.dimension)
+    assert capsys.readouterr().err.splitlines()[:2] == ["10,000 lines", "20,000 lines"]
+
+
 def test_texts_that_differ_only_in_spelling_have_one_vector(encoder):
     vectors = encoder.encode(["القَهْوَةُ", "القهوه"], "query")
     assert np.array_equal(vectors[0], vectors[1])
@@ -124,6 +178,45 @@ def test_a_file_cut_off_is_refused(copy, name, keep):
     (copy / name).write_bytes(whole[: int(len(whole) * keep)])
     with pytest.raises(EncoderError, match="estore"):
         open_encoder(copy)
+
+
+def test_altered_weights_do_not_serve_an_index_that_was_built_with_others(copy, index):
+    from index_builder.search import Index
+    from index_builder.store import IndexFolderError
+
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    with pytest.raises(IndexFolderError, match="encoder"):
+        Index(index.folder, open_encoder(copy, "majlis-static"))
+
+
+# Static models as others publish them
+
+
+@pytest.mark.parametrize("layout", ["subfolder", "model2vec", "model2vec with rows and weights of tokens"])
+def test_static_models_of_other_layouts_are_read_as_sentence_transformers_does(encoder, copy, layout):
+    from sentence_transformers import SentenceTransformer
+
+    table = load_file(copy / "model.safetensors")["embedding.weight"].astype(np.float32)
+    if layout == "subfolder":  # static-similarity-mrl-multilingual-v1
+        (copy / "0_StaticEmbedding").mkdir()
+        for name in ("model.safetensors", "tokenizer.json"):
+            (copy / name).rename(copy / "0_StaticEmbedding" / name)
+        modules = [{"idx": 0, "name": "0", "path": "0_StaticEmbedding", "type": "sentence_transformers.models.StaticEmbedding"}]
+        (copy / "modules.json").write_text(json.dumps(modules))
+    elif layout == "model2vec":  # potion-multilingual-128M
+        save_file({"embeddings": table}, copy / "model.safetensors")
+    else:
+        rows = np.arange(len(table))[::-1].copy()
+        save_file(
+            {"embeddings": table[::-1].copy(), "mapping": rows, "weights": np.linspace(0.5, 2, len(table))}, copy / "model.safetensors"
+        )
+    ours = open_encoder(copy).encode(TEXTS, "passage")
+    theirs = SentenceTransformer(str(copy), local_files_only=True, device="cpu").float().encode(TEXTS, normalize_embeddings=True)
+    assert np.abs(ours - theirs).max() < 1e-5
+    if layout != "model2vec with rows and weights of tokens":
+        assert np.abs(ours - encoder.encode(TEXTS, "passage")).max() < 1e-6
 
 
 @pytest.mark.parametrize("modules", ['{"a": 1}', "[1]", '[{"type": 3}]', '[{"name": "0"}]', "null"])

@@ -103,7 +103,7 @@ def test_build_refuses_what_it_cannot_use(corpus, tmp_path, capsys, options, com
 def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("search")
     (base / "rows.jsonl").write_text("".join(json.dumps(row_of(entry)) + "\n" for entry in small_corpus()), encoding="utf-8")
-    assert run("build", "--corpus", base / "rows.jsonl", "--out", base / "index", "--views", "entry,question,sentence,query") == 0
+    assert run("build", "--corpus", base / "rows.jsonl", "--out", base / "index", "--augment", "max") == 0
     return base / "index"
 
 

@@ -4,7 +4,7 @@ import regex
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from demo.quote import quote
+from demo.quote import candidates, quote
 from index_builder.text import sentence_spans
 from index_builder.vocabulary import Entry, Evidence, Hit
 
@@ -56,3 +56,15 @@ def test_every_piece_of_a_quote_is_a_piece_of_the_evidence(text, kind, start):
     for piece in pieces:
         place = plain.index(piece.removeprefix(" "), place)  # in the source's order; raises when it is not there
     assert 1 <= len(pieces) <= (3 if kind == "qa" else 2) and len(pieces) <= len(sentence_spans(text))
+
+
+def test_a_model_may_choose_one_to_three_sentences_in_a_row_of_one_source_or_the_refusal():
+    given = {2: ("A.", "B.", "C.", "D."), 1: ("E.",)}
+    assert candidates(given, "No.") == (
+        "A. [2]", "A. [2] B. [2]", "A. [2] B. [2] C. [2]", "B. [2]", "B. [2] C. [2]", "B. [2] C. [2] D. [2]",
+        "C. [2]", "C. [2] D. [2]", "D. [2]", "E. [1]", "No.",
+    )  # fmt: skip
+
+
+def test_without_evidence_only_the_refusal_can_be_chosen():
+    assert candidates({}, "No.") == ("No.",)

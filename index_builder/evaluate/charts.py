@@ -99,14 +99,8 @@ def confusion_matrix(counts: Mapping[tuple[str, str], int], first: Sequence[str]
     order = lambda name: (name.rstrip("*") not in first, name.endswith("*"), name)
     rows, columns = sorted({true for true, _ in counts}, key=order), sorted({guess for _, guess in counts}, key=order)
     totals = {row: sum(count for (true, _), count in counts.items() if true == row) for row in rows}
-    cells = {(row, column): counts.get((row, column), 0) / totals[row] for row in rows for column in columns}
-    return heat_map(
-        "rows: true, columns: recognised, share of the row; * in Latin letters",
-        rows,
-        columns,
-        cells,
-        {key: counts.get(key, 0) for key in cells},
-    )
+    cells = {(true, guess): count / totals[true] for (true, guess), count in counts.items()}
+    return heat_map("rows: true, columns: recognised, share of the row; * in Latin letters", rows, columns, cells, counts)
 
 
 def standalone(svg: str) -> str:

@@ -5,6 +5,7 @@ BPE) goes through llama.cpp's own converter, whose path is given: it knows the p
 """
 
 import ctypes
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import gguf
 import numpy as np
 import sentencepiece
 import torch
-from transformers import LlamaForCausalLM
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from index_builder.vocabulary import MajlisError
 
@@ -113,18 +115,14 @@ def quantise(source: Path, path: Path, kind: str) -> Path:
     return path
 
 
-def export_lora(adapter: Path, base: LlamaForCausalLM, path: Path, *, name: str) -> Path:
-    """A LoRA of peft (`adapter_config.json`, `adapter_model.safetensors`) for a Llama, as a GGUF adapter for `lora` in models.toml."""
-    import json
-
-    from safetensors.torch import load_file
-
+def export_lora(adapter: Path, config: LlamaConfig, path: Path, *, name: str) -> Path:
+    """A LoRA of peft (`adapter_config.json`, `adapter_model.safetensors`) for a Llama of this `config`, as a GGUF adapter for `lora` in models.toml."""
     try:
         settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
         weights = load_file(adapter / "adapter_model.safetensors")
     except (OSError, ValueError) as error:
         raise ExportError(f"{adapter} is not a LoRA of peft ({error}).") from error
-    heads = {"q_proj": base.config.num_attention_heads, "k_proj": base.config.num_key_value_heads}
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     partial = path.with_name(f"{path.name}.partial")
     out = gguf.GGUFWriter(partial, "llama")
     out.add_type(gguf.GGUFType.ADAPTER)

@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine = OpeningEngine(settings, options.gpu)
         from demo.page import build_page
 
-        page = build_page(engine, engine.modes, engine.model_command, engine.server, engine.wait)
+        # who reaches this app from another computer shares it with others, and changes nothing for them
+        page = build_page(engine, engine, engine.wait, may_choose=options.host in ("127.0.0.1", "localhost", "::1"))
         _, address, _ = page.launch(server_name=options.host, server_port=options.port, inbrowser=options.open, prevent_thread_lock=True)
         engine.open()  # models load while the page is already there
         print(f"Majlis: {address} is open after {time.monotonic() - began:.1f} s. Press Ctrl+C to end.", flush=True)

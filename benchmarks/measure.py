@@ -24,6 +24,7 @@ class Options:
     sizes: tuple[int, ...] = (10_000, 30_000, 100_000)  # numbers of vectors
     runs: int = 3  # how often everything is measured; tables hold the median
     chart: Path | None = None  # where the chart of how cost grows is written
+    model: str = ""  # the language model: a name from models.toml or a .gguf file; empty: that of models.toml
 
 
 def line(name: str, unit: str, values: Sequence[float]) -> tuple[Cell, ...]:

@@ -1,11 +1,16 @@
 """Queries generated for passages: the lines that seq2seq.py measures, as a part of their own."""
 
 from benchmarks.measure import Options
-from benchmarks.seq2seq import seq2seq_rows
-from index_builder.evaluate.runs import Table
+from benchmarks.seq2seq import BUNDLED, seq2seq_rows
+from index_builder.evaluate.runs import Table, portable
 
 TITLE = "query generation"
-NOTE = "The bundled seq2seq model; ratios within one run."
+NOTE = "A model of the form that train-seq2seq trains, with random weights; ratios within one run."
+
+
+def missing(options: Options) -> str:
+    """Why nothing can be measured; empty when it can."""
+    return "" if (BUNDLED / "model.bin").is_file() else f"there is no query generator in {portable(str(BUNDLED))}"
 
 
 def tables(options: Options) -> list[Table]:

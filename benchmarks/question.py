@@ -7,6 +7,7 @@ from demo.events import Done
 from index_builder.encode import BUNDLED
 from index_builder.evaluate.runs import Table
 from index_builder.relevance import load_relevance
+from index_builder.support import load_support
 
 TITLE = "a question through the engine"
 NOTE = "The questions of the dev half, one at a time, answered by quoting. Times are those that the page shows under an answer."
@@ -19,7 +20,7 @@ _PARTS = {
 
 
 def tables(options: Options) -> list[Table]:
-    engine = Engine(Detector.open(), bundled_index(), load_relevance(BUNDLED))
+    engine = Engine(Detector.open(), bundled_index(), load_relevance(BUNDLED), support=load_support(BUNDLED))
     try:
         questions = dev_questions()
         _timings(engine, questions)  # to warm up

@@ -1,4 +1,8 @@
-"""Query generation: CTranslate2 against transformers, our code against a bare loop, and how long a corpus takes."""
+"""Query generation: CTranslate2 against transformers, our code against a bare loop, and how long a corpus takes.
+
+The model has the form of index_builder/train/seq2seq.toml, a vocabulary made from the bundled corpus, and random weights: how fast it is
+does not depend on what it learnt, and it never ends a text early, so that all write equally many tokens.
+"""
 
 import tempfile
 import time
@@ -9,83 +13,98 @@ from pathlib import Path
 import ctranslate2
 import sentencepiece
 import torch
+from transformers import M2M100ForConditionalGeneration
 
+from index_builder.queries import attach, queries_files
 from index_builder.querygen.generate import generate_queries
 from index_builder.querygen.model import Decoding, Seq2Seq, open_seq2seq
 from index_builder.querygen.writers import Job, Seq2SeqWriter
 from index_builder.read import read_corpus
 from index_builder.train.seq2seq import Config, export, new_model
-from index_builder.train.seq2seq_data import EOS, PAD
+from index_builder.train.seq2seq_data import EOS, PAD, Row, train_vocabulary
 from index_builder.vocabulary import LANGUAGES, Entry
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLED = ROOT / "assets/models/seq2seq"
 _CORES = 2
-_TOKENS = 24  # written for each text, by both
+_TOKENS = 24  # written for each text
 _BATCH = 32
+_PER_LANGUAGE = 5
 
 
-def seq2seq_rows(
-    corpus: Path = ROOT / "assets/corpus", config: Path = ROOT / "index_builder/train/seq2seq.toml"
-) -> Iterator[tuple[str, str]]:
-    """(what was measured, result), each when it is known. A minute or two on two cores."""
-    entries = list(read_corpus([corpus], say=lambda _: None))[:96]
-    ours, theirs = against_transformers([entry.text for entry in entries], Config.read(config))
-    yield (
-        f"Bundled seq2seq, greedy, {_TOKENS} tokens each, {_CORES} cores: CTranslate2 int8 / transformers float32",
-        f"{ours:,.0f} / {theirs:,.0f} tokens a second, {ours / theirs:.1f} times",
-    )
-    model = open_seq2seq(BUNDLED, threads=_CORES)
-    overhead = overhead_over_bare_loop(model, entries)
-    yield "generate-queries over a bare translate_batch loop of the same batches", f"{overhead:+.1%} time"
-    rate = queries_per_second(model, entries)
-    yield (
-        "Queries sampled with the bundled seq2seq, 5 in each of 7 languages",
-        f"{rate:,.0f} a second; 100,000 passages take {100_000 * 5 * len(LANGUAGES) / rate / 3600:.1f} h",
-    )
+def seq2seq_rows(config: Path = ROOT / "index_builder/train/seq2seq.toml", count: int = 96, rounds: int = 5) -> Iterator[tuple[str, str]]:
+    """(what was measured, result), each when it is known, on `count` entries of the bundled corpus. A few minutes on two cores."""
+    entries = attach(read_corpus([ROOT / "assets/corpus"], say=lambda _: None), *queries_files([ROOT / "assets/queries"]))
+    with tempfile.TemporaryDirectory() as folder:
+        original, words = random_model(entries, Config.read(config), Path(folder))
+        chosen = [replace(entry, queries=()) for entry in entries[:: len(entries) // count][:count]]
+        size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
+        yield "The model: weights, size as int8 with its vocabulary", f"{original.num_parameters() / 1e6:.1f} million, {size:.1f} MB"
+        ours, theirs = against_transformers([entry.text for entry in chosen], original, words, Path(folder), rounds)
+        yield (
+            f"Greedy, {_TOKENS} tokens each, batches of {_BATCH}, {_CORES} cores: CTranslate2 int8 / transformers float32",
+            f"{ours:,.0f} / {theirs:,.0f} tokens a second, {ours / theirs:.1f} times",
+        )
+        model = open_seq2seq(Path(folder), threads=_CORES)
+        overhead = overhead_over_bare_loop(model, chosen, rounds)
+        yield "generate-queries over a bare translate_batch loop of the same batches", f"{overhead:+.1%} time"
+        rate = queries_per_second(model, chosen)
+        yield (
+            f"Queries of {_TOKENS} tokens sampled with it, {_PER_LANGUAGE} in each of {len(LANGUAGES)} languages",
+            f"{rate:,.0f} a second; 100,000 passages take {100_000 * _PER_LANGUAGE * len(LANGUAGES) / rate / 3600:.1f} h",
+        )
 
 
-def against_transformers(texts: list[str], config: Config) -> tuple[float, float]:
-    """Tokens a second of (CTranslate2 int8, transformers float32): the bundled form and vocabulary with random weights, which never end early."""
-    words = sentencepiece.SentencePieceProcessor(model_file=str(BUNDLED / "vocabulary.model"))
+def random_model(
+    entries: list[Entry], config: Config, folder: Path
+) -> tuple[M2M100ForConditionalGeneration, sentencepiece.SentencePieceProcessor]:
+    """The model in transformers' form and its vocabulary; `folder` then holds it in CTranslate2's, as int8."""
+    sides: dict[str, list[str]] = {lang: [] for lang in LANGUAGES}
+    for entry in entries:
+        sides[entry.lang].append(entry.text)
+        for query in entry.queries:
+            sides[query.lang].append(query.text)
+    vocabulary = folder / "words.model"
+    train_vocabulary([Row("corpus", "", sides)], config.vocabulary, config.seed, vocabulary)
+    words = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary))
     vectors = torch.nn.functional.normalize(torch.randn(words.vocab_size(), config.width, generator=torch.Generator().manual_seed(0)))
     model = new_model(config, vectors.numpy()).eval()
-    rows = sorted((words.encode(text)[: config.most_tokens] for text in texts), key=len)
+    export(model, words, vocabulary, folder)
+    vocabulary.unlink()
+    return model, words
+
+
+def against_transformers(
+    texts: list[str], model: M2M100ForConditionalGeneration, words: sentencepiece.SentencePieceProcessor, folder: Path, rounds: int
+) -> tuple[float, float]:
+    """Tokens a second of (CTranslate2 int8, transformers float32)."""
+    rows = sorted((words.encode(text)[:64] for text in texts), key=len)
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    translator = ctranslate2.Translator(str(folder), inter_threads=1, intra_threads=_CORES, compute_type="int8")
+
+    def converted() -> None:
+        for batch in batches:
+            tokens = [[*words.id_to_piece(row), "</s>"] for row in batch]
+            translator.translate_batch(tokens, beam_size=1, min_decoding_length=_TOKENS, max_decoding_length=_TOKENS)
+
+    def original() -> None:
+        for batch in batches:
+            width = max(map(len, batch)) + 1
+            ids = torch.tensor([[*row, EOS, *[PAD] * (width - len(row) - 1)] for row in batch])
+            asked = {"min_new_tokens": _TOKENS, "max_new_tokens": _TOKENS, "num_beams": 1, "do_sample": False}
+            model.generate(ids, attention_mask=(ids != PAD).long(), **asked)
+
     before = torch.get_num_threads()
     torch.set_num_threads(_CORES)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            export(model, words, BUNDLED / "vocabulary.model", Path(folder) / "model")
-            translator = ctranslate2.Translator(str(Path(folder) / "model"), inter_threads=1, intra_threads=_CORES, compute_type="int8")
-
-            def converted() -> None:
-                for batch in batches:
-                    tokens = [[*words.id_to_piece(row), "</s>"] for row in batch]
-                    translator.translate_batch(tokens, beam_size=1, min_decoding_length=_TOKENS, max_decoding_length=_TOKENS)
-
-            def original() -> None:
-                for batch in batches:
-                    width = max(map(len, batch)) + 1
-                    ids = torch.tensor([[*row, EOS, *[PAD] * (width - len(row) - 1)] for row in batch])
-                    model.generate(
-                        ids,
-                        attention_mask=(ids != PAD).long(),
-                        min_new_tokens=_TOKENS,
-                        max_new_tokens=_TOKENS,
-                        num_beams=1,
-                        do_sample=False,
-                    )
-
-            times = _in_turn(converted, original)
+        times = _in_turn(converted, original, rounds=rounds)
     finally:
         torch.set_num_threads(before)
-    return tuple(len(rows) * _TOKENS / spent for spent in times)  # type: ignore[return-value]
+    return len(rows) * _TOKENS / times[0], len(rows) * _TOKENS / times[1]
 
 
-def overhead_over_bare_loop(model: Seq2Seq, entries: list[Entry]) -> float:
+def overhead_over_bare_loop(model: Seq2Seq, entries: list[Entry], rounds: int) -> float:
     """Share of time that reading, cutting, choosing and writing add to CTranslate2's own, for a greedy query in each language."""
-    decoding = Decoding()
+    decoding = Decoding(most_tokens=_TOKENS)
     kept: list[tuple[list[list[str]], list[list[str]]]] = []
 
     def keeping(requests, asked):
@@ -106,19 +125,19 @@ def overhead_over_bare_loop(model: Seq2Seq, entries: list[Entry]) -> float:
                     max_input_length=0, max_decoding_length=decoding.most_tokens, return_scores=True,
                 )  # fmt: skip
 
-        ours, theirs = _in_turn(run, bare)
+        ours, theirs = _in_turn(run, bare, rounds=rounds)
     return ours / theirs - 1
 
 
 def queries_per_second(model: Seq2Seq, entries: list[Entry]) -> float:
-    writer = Seq2SeqWriter(model, "ask", Decoding(sampling_top_k=10))
-    jobs = [Job(replace(entry, queries=()), lang) for entry in entries for lang in LANGUAGES]
+    writer = Seq2SeqWriter(model, "ask", Decoding(sampling_top_k=10, most_tokens=_TOKENS))
+    jobs = [Job(entry, lang) for entry in entries for lang in LANGUAGES]
     began = time.perf_counter()
-    count = sum(len(found) for found in writer.write(jobs, 5))
+    count = sum(len(found) for found in writer.write(jobs, _PER_LANGUAGE))
     return count / (time.perf_counter() - began)
 
 
-def _in_turn(*calls, rounds: int = 5) -> list[float]:
+def _in_turn(*calls, rounds: int) -> list[float]:
     """The shortest time of each over a few rounds in turn, after one to warm up: what else runs on the machine only ever adds."""
     times: list[list[float]] = [[] for _ in calls]
     for call in calls:

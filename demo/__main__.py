@@ -9,8 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from demo import hub
-from demo.events import Detected, Detection, Done, Failed, Retrieved
+from demo.events import Detected, Detection, Done, Failed, Retrieved, Searched
 from demo.languages import REGION, all_endonyms, endonym, strings
+from demo.offers import offers
 from demo.settings import ROOT, Settings, load_settings
 from index_builder.vocabulary import LANGUAGES, MajlisError
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--lang", choices=LANGUAGES, default="", help="the language of the question, instead of the detected one")
     ask.add_argument("--locale", choices=sorted(REGION), default="", help='where you are, "bn-BD": preferred, not required')
     ask.add_argument("--mode", choices=("verbatim", "generate"), default="")
+    ask.add_argument("--after", action="append", default=[], metavar="QUESTION", help="a question asked before this one (may be repeated)")
     ask.add_argument("--model", default="", help="generator: a name from models.toml, a .gguf file, or none")
     ask.add_argument("--gpu", default="auto")
 
@@ -87,11 +89,11 @@ def _ask(options: argparse.Namespace, settings: Settings) -> int:
     engine = open_engine(settings, options.gpu)
     try:
         seen: dict[type, object] = {}
-        for event in engine.ask(Question(options.question, options.lang, options.locale, mode=options.mode)):
+        for event in engine.ask(Question(options.question, options.lang, options.locale, mode=options.mode, history=tuple(options.after))):
             seen[type(event)] = event
     finally:
         engine.close()
-    detected, retrieved, done, failed = (seen.get(kind) for kind in (Detected, Retrieved, Done, Failed))
+    detected, searched, retrieved, done, failed = (seen.get(kind) for kind in (Detected, Searched, Retrieved, Done, Failed))
     if isinstance(failed, Failed):
         lang = detected.answer_lang if isinstance(detected, Detected) else "en"
         message = strings(lang)[failed.key].format(**failed.values)
@@ -101,16 +103,17 @@ def _ask(options: argparse.Namespace, settings: Settings) -> int:
             print(message, file=sys.stderr)
         return 1
     assert isinstance(detected, Detected) and isinstance(retrieved, Retrieved) and isinstance(done, Done)
+    alone = searched.text if isinstance(searched, Searched) else ""
     print(
-        json.dumps(as_json(options.question, detected, retrieved, done), ensure_ascii=False)
+        json.dumps(as_json(options.question, detected, retrieved, done, alone), ensure_ascii=False)
         if options.json
-        else _as_text(detected, retrieved, done)
+        else _as_text(detected, retrieved, done, alone)
     )
     return 0
 
 
-def as_json(question: str, detected: Detected, retrieved: Retrieved, done: Done) -> dict:
-    """The contract of `ask --json` (docs/architecture.md)."""
+def as_json(question: str, detected: Detected, retrieved: Retrieved, done: Done, searched: str = "") -> dict:
+    """The contract of `ask --json` (docs/architecture.md). `searched`: what a follow-up was read as."""
     evidence = []
     for item in retrieved.evidence:
         hit, entry = item.hit, item.hit.entry
@@ -121,10 +124,10 @@ def as_json(question: str, detected: Detected, retrieved: Retrieved, done: Done)
             "matched_by": {"kind": hit.matched_by, "query": hit.matched_query, "lang": hit.matched_query_lang},
         })  # fmt: skip
     return {
-        "question": question, "language": detection_as_json(detected.detection) | {"answer_lang": detected.answer_lang, "corrected": detected.corrected},
+        "question": question, "searched": searched or question, "language": detection_as_json(detected.detection) | {"answer_lang": detected.answer_lang, "corrected": detected.corrected},
         "answer": done.answer, "answer_language": done.answer_lang, "mode": done.mode, "abstained": done.abstained, "stopped": done.stopped,
         "relevance": round(retrieved.relevance, 4), "citations": [asdict(citation) for citation in done.citations], "evidence": evidence,
-        "notices": [key for key, _ in done.notices], "timings_ms": done.timings_ms, "model": done.model,
+        "notices": [key for key, _ in done.notices], "unsupported": list(done.unsupported), "timings_ms": done.timings_ms, "model": done.model,
     }  # fmt: skip
 
 
@@ -133,10 +136,12 @@ def detection_as_json(found: Detection) -> dict:
             "ranking": [[lang, round(p, 4)] for lang, p in found.ranking], "why": found.why, "native": found.native}  # fmt: skip
 
 
-def _as_text(detected: Detected, retrieved: Retrieved, done: Done) -> str:
+def _as_text(detected: Detected, retrieved: Retrieved, done: Done, searched: str) -> str:
     words = strings(detected.answer_lang)
-    lines = [f"{endonym(detected.detection.lang)} ({detected.detection.confidence:.0%})  {detected.detection.why}", "", done.answer, ""]
-    lines += [words[key].format(language=endonym(value), count=value) for key, value in done.notices]
+    lines = [f"{endonym(detected.detection.lang)} ({detected.detection.confidence:.0%})  {detected.detection.why}"]
+    lines += [words["searched_for"].format(text=searched)] if searched else []
+    lines += ["", done.answer, ""]
+    lines += [words[key].format(language=endonym(value), count=value, text=value) for key, value in done.notices]
     for item in retrieved.evidence:
         entry = item.hit.entry
         lines.append(f"[{item.n}] {entry.locale or entry.lang} {entry.topic}  {entry.question or entry.title}\n    {entry.text}")
@@ -179,14 +184,14 @@ def _trial(options: argparse.Namespace, settings: Settings) -> int:
     engine = open_engine(settings, options.gpu)
     try:
         trial.check_entries(rows, engine)
-        usual = trial.usual_language(rows, engine)
+        rows, guessed = trial.with_languages(rows, engine)
         found = []
-        for outcome in trial.outcomes(engine, rows, usual, options.mode):
+        for outcome in trial.outcomes(engine, rows, options.mode):
             found.append(outcome)
             print(f"{len(found)} of {len(rows)} asked", file=sys.stderr, end="\r", flush=True)
     finally:
         engine.close()
-    report = trial.report(found, usual)
+    report = trial.report(found, guessed)
     if options.json:
         print(json.dumps(asdict(report), ensure_ascii=False))
         return 0
@@ -220,11 +225,12 @@ def _models(options: argparse.Namespace, settings: Settings) -> int:
         for name, found in problems.items():
             print(json.dumps({"name": name, "problems": found}) if options.json else f"{name}: {'; '.join(found) or 'whole'}")
         return 1 if any(problems.values()) else 0
+    fits = {offer.name: offer.fits for offer in offers(settings, None)}
     used = {settings.encoder, settings.generator, settings.language}
     for model in chosen:
         there = hub.on_disk(model, settings)
         row = {"name": model.name, "role": model.role, "title": model.title, "licence": model.licence, "languages": list(model.languages),
-               "bytes": model.bytes, "on_disk": there, "in_use": model.name in used, "repo": model.repo}  # fmt: skip
+               "bytes": model.bytes, "fits": fits.get(model.name, ""), "on_disk": there, "in_use": model.name in used, "repo": model.repo}  # fmt: skip
         if options.json:
             print(json.dumps(row, ensure_ascii=False))
         else:
@@ -233,7 +239,8 @@ def _models(options: argparse.Namespace, settings: Settings) -> int:
                 if row["in_use"]
                 else ("on disk" if there else ("built in" if not model.repo else f"{model.bytes / 1e9:.2f} GB to fetch"))
             )
-            print(f"{model.name:24} {model.role:10} {where:18} {model.licence:30} {','.join(model.languages)}")
+            said = f"  {strings('en')['models'][row['fits']]}" if row["fits"] else ""
+            print(f"{model.name:24} {model.role:10} {where:18} {model.licence:30} {','.join(model.languages)}{said}")
     if not options.json and not options.name:
         print("\nFetch one:          python -m demo models fetch llama-3.2-1b\nAnswer with it:     python app.py --model llama-3.2-1b")
     return 0

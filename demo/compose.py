@@ -60,9 +60,7 @@ def choose(model: Model, question: str, lang: str, evidence: tuple[Evidence, ...
         return Composed(said.text.strip(), lang, "verbatim", model.name, stopped=True, first_at=said.first_at)
     answer = texts[said.ended.choice]
     cited = next((item for item in evidence if answer.endswith(f"[{item.n}]")), None)
-    return Composed(
-        answer, cited.hit.entry.lang if cited else lang, "verbatim", model.name, answer == refusal, first_at=said.first_at
-    )
+    return Composed(answer, cited.hit.entry.lang if cited else lang, "verbatim", model.name, answer == refusal, first_at=said.first_at)
 
 
 def write(

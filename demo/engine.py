@@ -11,12 +11,13 @@ import regex
 from demo import hub
 from demo.compose import Composed, Composing, choose, quoted, write
 from demo.events import Detected, Detection, Done, Event, Failed, Retrieved, Searched, Token
+from demo.expand import Expander, fused, open_expander
 from demo.followup import region_in, standalone
 from demo.generate import Generator, GeneratorDied, open_generator
 from demo.languages import LANGUAGE, all_endonyms, strings
-from demo.retrieve import Detects, Retrieval, retrieve
+from demo.retrieve import Detects, Retrieval, native_script, retrieve
 from demo.settings import Settings
-from demo.verify import citations_of
+from demo.verify import citations_of, unsupported
 from index_builder.encode import open_encoder
 from index_builder.relevance import Relevance, load_relevance
 from index_builder.search import Index
@@ -30,7 +31,7 @@ _INVISIBLE = regex.compile(
     r"[\p{Cc}\p{Cf}\p{Co}\p{Cs}--[\n\t\u200c\u200d]]", regex.V1
 )  # controls and bidi overrides; joiners are part of Indic words
 MOST_HISTORY = 6  # questions of a conversation that a follow-up can go back through
-UNSURE_BELOW = 0.5  # where a first hit is as likely to miss the question as to answer it, the answer says so
+UNSURE_BELOW = 0.35  # of the dev questions between the threshold and this, nearly half were not answered: the answer says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,16 @@ class Engine:
     """Everything that answering needs, opened once. `ask` may run in several threads."""
 
     def __init__(
-        self, detector: Detects, index: Index, relevance: Relevance, generator: Generator | None = None, support: Support = UNFITTED
+        self,
+        detector: Detects,
+        index: Index,
+        relevance: Relevance,
+        generator: Generator | None = None,
+        support: Support = UNFITTED,
+        expander: Expander | None = None,
     ):
         self.detector, self.index, self.relevance, self.generator, self.support = detector, index, relevance, generator, support
+        self.expander = expander
 
     def close(self) -> None:
         if self.generator:
@@ -100,18 +108,32 @@ class Engine:
         lang = lang or question.page_lang  # names and numbers alone: any language may be meant
 
         asked = self._in_own_script(text, lang, detection)
-        history = tuple(self._in_own_script(one, lang) for one in map(clean, question.history[-MOST_HISTORY:]) if one)
+        # an earlier question may have been in another language; only a reader who names one means all of them
+        native = (lambda one: self._in_own_script(one, lang)) if question.lang else native_script(self.detector)
+        history = tuple(native(one) for one in map(clean, question.history[-MOST_HISTORY:]) if one)
         region = question.region
         if alone := standalone(asked, history):
             region = region or region_in(asked)  # "and in Dhaka?" asks for what is done there
             asked = alone
             yield Searched(asked)
         retrieval = retrieve(self.index, asked, lang, self.relevance, question.locale, insists=bool(question.lang), region=region)
+        translated = ""
+        if retrieval.weak and self.expander:
+            retrieval, translated = self._expanded(self.expander, retrieval, asked, lang, question.locale, region)
         retrieved_at = time.perf_counter()
         yield Retrieved(retrieval.evidence, retrieval.relevance, retrieval.weak)
         timings = {"detect": (detected_at - began) * 1e3, "retrieve": (retrieved_at - detected_at) * 1e3}
         composed = yield from self._compose(asked, lang, mode, retrieval, cancel)
+        if translated and not composed.abstained:
+            composed = replace(composed, notices=(*composed.notices, ("translated_question", translated)))
         yield self._done(composed, lang, retrieval, timings, began)
+
+    def _expanded(self, expander: Expander, retrieval: Retrieval, asked: str, lang: str, locale: str, region: str) -> tuple[Retrieval, str]:
+        """What translations of the question find too, and the language of the one that leads; "" when the question itself does."""
+        again = expander.renderings(asked, lang, self.index.manifest["entries_by_language"])
+        others = [retrieve(self.index, one.text, one.lang, self.relevance, locale, region=region) for one in again]
+        best, leading = fused([retrieval, *others])
+        return best, again[leading - 1].lang if leading else ""
 
     def _in_own_script(self, text: str, lang: str, detection: Detection | None = None) -> str:
         """A question in Latin letters in the script of its language; any other question as it is."""
@@ -150,18 +172,24 @@ class Engine:
 
     def _done(self, composed: Composed, lang: str, retrieval: Retrieval, timings: dict[str, float], began: float) -> Done:
         now = time.perf_counter()
-        citations = () if composed.abstained else citations_of(composed.answer, retrieval.evidence, self._holds(composed.lang))
+        holds = self._holds(composed.lang)
+        citations = () if composed.abstained else citations_of(composed.answer, retrieval.evidence, holds)
         notices = list(composed.notices)
+        doubtful: tuple[str, ...] = ()
         if composed.answer and not composed.abstained and not composed.stopped:
             if composed.mode == "verbatim":
                 if retrieval.relevance < UNSURE_BELOW:
                     notices.append(("unsure", ""))
                 if composed.lang != lang:
                     notices.append(("other_language", composed.lang))
-            elif not citations:
-                notices.append(("uncited", ""))
-            elif unsupported := sum(not citation.supported for citation in citations):
-                notices.append(("unsupported", str(unsupported)))
+            else:
+                # a sentence without a mark can be looked for in its own language alone: across languages nearly everything resembles something
+                own = [item for item in retrieval.evidence if item.hit.entry.lang == composed.lang]
+                doubtful = unsupported(composed.answer, citations, own, holds)
+                if not citations:
+                    notices.append(("uncited", ""))
+                if doubtful:
+                    notices.append(("unsupported", str(len(doubtful))))
         if composed.first_at:
             timings["first_token"] = (composed.first_at - began) * 1e3
         timings |= {"generate": (now - began) * 1e3 - timings["detect"] - timings["retrieve"], "total": (now - began) * 1e3}
@@ -170,7 +198,7 @@ class Engine:
             model["generator"] = composed.model
         return Done(
             composed.answer, composed.lang, composed.mode, composed.abstained, composed.stopped, citations,
-            {name: round(value, 2) for name, value in timings.items()}, model, tuple(notices),
+            {name: round(value, 2) for name, value in timings.items()}, model, tuple(notices), doubtful,
         )  # fmt: skip
 
 
@@ -205,4 +233,6 @@ def open_engine(settings: Settings, gpu: str = "auto") -> Engine:
     folder = hub.require(model, settings)
     encoder = open_encoder(folder, model.name, model.query_prefix, model.passage_prefix)
     index = Index(settings.index, encoder)
-    return Engine(Detector.open(settings), index, load_relevance(folder), open_generator(settings, gpu), load_support(folder))
+    return Engine(
+        Detector.open(settings), index, load_relevance(folder), open_generator(settings, gpu), load_support(folder), open_expander(settings)
+    )

@@ -78,7 +78,7 @@ class Citation:
     n: int
     entry_id: str
     quote: str  # the sentence of the answer that carries the citation
-    supported: bool  # its words are in the cited text
+    supported: bool  # the cited source bears it out: shared words, numbers and meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ class Done:
     timings_ms: dict[str, float]  # detect, retrieve, first_token, generate, total
     model: dict[str, str] = field(default_factory=dict)
     notices: tuple[tuple[str, str], ...] = ()  # (key of the strings, value): what the reader should know about this answer
+    unsupported: tuple[str, ...] = ()  # the sentences of a written answer that no source bears out, as they stand in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def _asks_the_app(run: Run) -> bool:
 def _fits(run: Run, loaded: Loaded) -> bool:
     given = run.configuration
     engine = given.get("engine", given)
-    if any(engine.get("index", {}).get(key) != loaded.engine["index"][key] for key in ("files", "encoder")):
+    if _searched(engine.get("index", {})) != _searched(loaded.engine["index"]):
         return False
     if run.suite in ("answers", "refusal") and any(engine.get(key) != loaded.engine[key] for key in ("detector", "relevance")):
         return False
@@ -138,6 +138,12 @@ def _fits(run: Run, loaded: Loaded) -> bool:
         loaded.engine["generator"],
         loaded.mode,
     )
+
+
+def _searched(index: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What decides what is found: the files of an index and its encoder, whatever they are called and wherever they lie."""
+    encoder = index.get("encoder", {})
+    return index.get("files"), encoder.get("fingerprint"), encoder.get("prefixes")
 
 
 def _own(rows: Sequence[Row]) -> list[Row]:

@@ -116,7 +116,7 @@ def _lists() -> _Lists:
         begin = sorted((tuple(words(phrase)) for phrases in data["begin"].values() for phrase in phrases), key=len, reverse=True)
         region = {fold(name): where for where, names in data["places"].items() for name in names}
         names = sorted({name for names in data["places"].values() for name in names}, key=len, reverse=True)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MajlisError(f"{FILE} cannot be read ({error!r}). Restore it from the repository.") from error
     pattern = rf"(?<![\p{{L}}\p{{M}}])(?:و?[بلف]?)(?:{'|'.join(map(regex.escape, names))})['’]?{_ENDING}(?![\p{{L}}\p{{M}}])"
     return _Lists(tuple(begin), refer, verbs, regex.compile(pattern, regex.IGNORECASE), region)

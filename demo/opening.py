@@ -1,12 +1,15 @@
-"""An engine that opens in the background, so that the page is there before the models are."""
+"""An engine that opens in the background, so that the page is there before the models are, and whose model can be changed."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from demo.engine import Engine, Question, open_engine
+from demo.engine import Engine, Question, modes_of, open_engine
 from demo.events import Event, Failed
+from demo.generate import open_generator
+from demo.offers import Offer, offers
 from demo.settings import Settings
 from index_builder.vocabulary import MajlisError
 
@@ -21,6 +24,7 @@ class OpeningEngine:
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._open, name="open-engine", daemon=True)
         self._starting = threading.Lock()
+        self._changing = threading.Lock()  # one change of the model at a time
 
     def open(self) -> None:
         """Begin, if nobody has. The page calls this once it is there: two imports at a time would only make each other wait."""
@@ -31,7 +35,11 @@ class OpeningEngine:
     @property
     def modes(self) -> tuple[str, ...]:
         """Known before the engine is open."""
-        return ("verbatim",) if self._settings.generator == "none" else ("verbatim", "generate")
+        name = self._settings.generator
+        if name == "none":
+            return modes_of("")
+        model = self._settings.model(name)
+        return modes_of("generate" if model.url else model.mode)
 
     @property
     def model_command(self) -> str:
@@ -43,6 +51,32 @@ class OpeningEngine:
         """The host that questions are sent to; empty when the model runs here."""
         name = self._settings.generator
         return "" if name == "none" else urlsplit(self._settings.model(name).url).hostname or ""
+
+    def offers(self) -> list[Offer]:
+        """The models to choose from, with the speed of the one that is loaded."""
+        return offers(self._settings, self._engine.generator if self._engine else None)
+
+    def change(self, name: str) -> None:
+        """Answer with the generator `name` from now on, or with quotes for "none". An answer that is being written is ended as if stopped.
+
+        The old model answers until the new one is loaded, and stays when that cannot be. Raises MajlisError.
+        """
+        engine = self.wait()
+        with self._changing:
+            if name == self._settings.generator:
+                return
+            settings = replace(self._settings, generator=name)
+            generator = open_generator(settings, self._gpu)
+            if generator:
+                try:
+                    generator.start(threading.Event())
+                except MajlisError:
+                    generator.close()
+                    raise
+            old, engine.generator = engine.generator, generator
+            self._settings = settings
+        if old:
+            old.close()
 
     def wait(self) -> Engine:
         """The open engine, opened now if nobody has begun. Raises what kept it from opening."""

@@ -20,12 +20,12 @@ def build_messages(
     The system message is the same for every question in a language, so that its KV cache is reused. The user's message holds the
     question, the evidence and the question again: a small model that reads once from left to right can match what it knows to be asked.
     Evidence in the language of the answer comes first; each piece keeps its number. What does not fit into `context` tokens (less
-    the answer's share) is cut at sentence ends, the longest first. Sources are text: what would read as a citation of ours, or as the next piece
-    of evidence, is taken out of them.
+    the answer's share) is cut at sentence ends, the longest first. Sources and question are text: what would read as a citation of ours,
+    or as the next piece of evidence, is taken out of them.
     """
     words = strings(lang)
     system = words["prompt_system"].format(language=endonym(lang), unknown=words["unknown"])
-    asked = f"{words['prompt_question']} {question}"
+    asked = f"{words['prompt_question']} {_plain(question)}"
 
     def user(lines: Sequence[str]) -> str:
         return f"{asked}\n\n{words['prompt_evidence']}\n{''.join(lines)}\n{asked}"

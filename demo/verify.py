@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import regex
 
 from demo.events import Citation, Detection
-from index_builder.text import sentence_spans
+from index_builder.text import sentence_spans, words
 from index_builder.vocabulary import Entry, Evidence
 
 MARK = regex.compile(r"\s?\[(\p{Nd}{1,3})\]")
@@ -45,6 +45,25 @@ def citations_of(answer: str, evidence: Sequence[Evidence], holds: Callable[[str
         if item:
             found.append(Citation(item.n, item.hit.entry.entry_id, quote, holds(quote, item.hit.entry)))
     return tuple(found)
+
+
+def unsupported(
+    answer: str, citations: Sequence[Citation], evidence: Sequence[Evidence], holds: Callable[[str, Entry], bool]
+) -> tuple[str, ...]:
+    """The sentences of `answer`, as they stand in it, that no source bears out.
+
+    `citations`: those of the answer (citations_of). A sentence that cites is held against what it cites, one that does not against `evidence`.
+    """
+    held: dict[str, bool] = {}
+    for citation in citations:
+        held[citation.quote] = held.get(citation.quote, False) or citation.supported
+    found = []
+    for part in MARK.split(answer)[::2]:
+        for start, end in sentence_spans(part):
+            sentence = part[start:end].strip()
+            if words(sentence) and not held.setdefault(sentence, any(holds(sentence, item.hit.entry) for item in evidence)):
+                found.append(sentence)
+    return tuple(dict.fromkeys(found))
 
 
 def without_marks(answer: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index_builder.encode import BUNDLED, Encoder, open_encoder
+from index_builder.encode import BUNDLED, Encoder, normalised, open_encoder
 from index_builder.querygen.commands import add_commands as querygen_commands
 from index_builder.vocabulary import LANGUAGES, Entry, Hit, MajlisError
 
@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     encode = command("encode", _encode, "Encode the lines of standard input to a .npy file of float32 unit rows.")
     encode.add_argument("--kind", choices=("query", "passage"), required=True)
     encode.add_argument("--out", type=Path, required=True, metavar="X.npy")
+    encode.add_argument("--dimensions", type=int, metavar="N", help="keep the first N, which the bundled encoder is trained to bear at 64 and above")
     encode.add_argument("--json", action="store_true")
     encoder_option(encode)
 
@@ -230,6 +231,9 @@ def _search(options: argparse.Namespace) -> int:
 def _encode(options: argparse.Namespace) -> int:
     """Constant memory: the rows are appended to a raw file, and the .npy header is put before them when their number is known."""
     encoder = _open(options)
+    dimension = encoder.dimension if options.dimensions is None else options.dimensions
+    if not 1 <= dimension <= encoder.dimension:
+        raise MajlisError(f"--dimensions is {dimension}, and the encoder makes vectors of {encoder.dimension}. Give 1 to {encoder.dimension}.")
     partial = options.out.with_suffix(".partial")
     rows = 0
     # bytes, because text mode would decode as the locale says, and take a lone carriage return for the end of a line
@@ -237,14 +241,15 @@ def _encode(options: argparse.Namespace) -> int:
     try:
         with partial.open("wb") as raw:
             # the header's length does not depend on the number of rows as long as both fit in its padding
-            raw.write(_npy_header(0, encoder.dimension))
+            raw.write(_npy_header(0, dimension))
             while batch := list(islice(lines, _BATCH)):
-                raw.write(encoder.encode(batch, options.kind).tobytes())
+                vectors = encoder.encode(batch, options.kind)
+                raw.write((vectors if dimension == encoder.dimension else normalised(vectors[:, :dimension])).tobytes())
                 rows += len(batch)
                 if rows % (_BATCH * 100) == 0:
                     print(f"{rows:,} lines", file=sys.stderr)
             raw.seek(0)
-            raw.write(_npy_header(rows, encoder.dimension))
+            raw.write(_npy_header(rows, dimension))
         partial.replace(options.out)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -255,8 +260,8 @@ def _encode(options: argparse.Namespace) -> int:
             f"Standard input is not UTF-8 near line {rows + 1} (byte 0x{error.object[error.start]:02x}). Convert it first."
         ) from error
     if options.json:
-        print(json.dumps({"out": str(options.out), "rows": rows, "dimension": encoder.dimension}))
-    print(f"{options.out}: {rows:,} x {encoder.dimension} float32", file=sys.stderr)
+        print(json.dumps({"out": str(options.out), "rows": rows, "dimension": dimension}))
+    print(f"{options.out}: {rows:,} x {dimension} float32", file=sys.stderr)
     return 0
 
 
@@ -295,11 +300,13 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _train_encoder(options: argparse.Namespace) -> int:
+    from index_builder.evaluate.files import digests
+    from index_builder.train.data import training_files
     from index_builder.train.encoder import Config, save, train
 
     config = Config.read(options.config)
     model, tokenizer, figures, examples = train(config, options.data, options.work, lambda text: print(text, flush=True), options.teacher)
-    save(model, tokenizer, figures, examples, config, options.out)
+    save(model, tokenizer, figures, examples, config, options.out, digests(training_files(options.data)))
     print(f"{options.out}: {figures}")
     return 0
 

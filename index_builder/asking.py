@@ -23,7 +23,7 @@ ile gibi bir olarak var yok değil mi sonra önce şimdi aynı zaman oldu olur n
 """
 # kind of answer -> the words that ask for it
 _KINDS = {
-    "number": """how many much كم কত কতগুলো কয়টা কয় কতটা কতদিন কিমান কেইটা कितने कितना कितनी कति कतिवटा kaç kadar""",
+    "number": """many much كم কত কতগুলো কয়টা কয় কতটা কতদিন কিমান কেইটা कितने कितना कितनी कति कतिवटा kaç kadar""",
     "time": """when year date month متى سنة عام تاريخ شهر কবে কখন সালে সাল সালের তারিখ তারিখে মাসে কেতিয়া চনত চনৰ তাৰিখে মাহত कब साल सन तारीख़ तारीख महीने
         कहिले सालमा साल मिति महिना महिनाको गते zaman yıl yılda tarih tarihte ay ayda aylarda""",
     "person": """who whom whose من منو مين কে কার কাকে কারা কোনে কাৰ কাক कौन किसने किसके किसका किसे कसले कसको कसलाई kim kimin kime kimler""",

@@ -36,6 +36,8 @@ _OWN_PLACE = 0.08
 _QUERY_WEIGHT = 0.9  # of a generated query's cosine: two questions lie nearer to each other than a question and what answers it
 _TELLING_IDF = 1.5  # a word that more than about one entry in five holds tells nothing
 _TELLING_SOUND_IDF = 3.0
+_COVERED_WEIGHT = 0.4  # of an entry that itself, without generated queries, holds all that the question asks for
+_COVERED_DEPTH = 10  # how many entries are looked at for it; more changes nothing
 _ASKED_WEIGHT = 1.0  # of a word in a generated query, beside 1 in a text and 2 in a native question
 _MOST_TERMS = 12  # the rarest dozen is enough for any question
 
@@ -165,10 +167,16 @@ class Index:
             + _OWN_PLACE * reader.is_near(*self._place_of_row[row])
             for row, match in dense.items()
         }
-        best = sorted(fused, key=lambda row: (-fused[row], row))[:k]
+        pool = sorted(fused, key=lambda row: (-fused[row], row))[: max(k, _COVERED_DEPTH)]
         with self._lock:
-            found = {row: load_entry(self._db.execute("SELECT json FROM entries WHERE row = ?", (row,)).fetchone()[0]) for row in best}
-        return [self._hit(rank, found[row], fused[row], dense[row], lexical.get(row, 0.0), asked, idf) for rank, row in enumerate(best, 1)]
+            found = {row: load_entry(self._db.execute("SELECT json FROM entries WHERE row = ?", (row,)).fetchone()[0]) for row in pool}
+        covered = {row: coverage(asked, idf, found[row]) for row in pool}
+        for row in pool:  # squared: half of a question's words in common is what any neighbour in the same topic has
+            fused[row] += _COVERED_WEIGHT * covered[row] ** 2
+        best = sorted(pool, key=lambda row: (-fused[row], row))[:k]
+        return [
+            self._hit(rank, found[row], fused[row], dense[row], lexical.get(row, 0.0), covered[row]) for rank, row in enumerate(best, 1)
+        ]
 
     def telling(self, asked: Sequence[str]) -> dict[str, float]:
         """How much each of these folded words tells: its inverse document frequency in the whole index."""
@@ -280,7 +288,7 @@ class Index:
                 values += kept
         return {row: -score for row, score in self._db.execute(f"{query} ORDER BY 2 LIMIT {_DEPTH}", values)}
 
-    def _hit(self, rank: int, entry: Entry, fused: float, match: _Match, lexical: float, asked: list[str], idf: dict[str, float]) -> Hit:
+    def _hit(self, rank: int, entry: Entry, fused: float, match: _Match, lexical: float, covered: float) -> Hit:
         kind = VIEW_KINDS[self._view_kind[match.view]]
         matched_by: MatchedBy = "text"
         matched_query = matched_lang = ""
@@ -289,7 +297,7 @@ class Index:
         elif kind == "query":
             generated = entry.queries[self._view_start[match.view]]
             matched_by, matched_query, matched_lang = "query", generated.text, generated.lang
-        return Hit(entry, rank, fused, match.dense, lexical, coverage(asked, idf, entry), matched_by, matched_query, matched_lang)
+        return Hit(entry, rank, fused, match.dense, lexical, covered, matched_by, matched_query, matched_lang)
 
 
 def _vectors(graph: hnswlib.Index, views: list[int]) -> np.ndarray:

@@ -7,14 +7,18 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from dataclasses import replace
 
+import psutil
 import pytest
 
 import app
 from demo.engine import Question
-from demo.events import Done, Failed
+from demo.events import Done, Failed, Token
 from demo.opening import OpeningEngine
 from demo.settings import ROOT, load_settings
+from index_builder.vocabulary import MajlisError
+from tests.tiny_gguf import tiny_llama, write_gguf
 
 
 def environment_with(**changed: str) -> dict[str, str]:
@@ -140,3 +144,62 @@ def test_an_engine_that_could_not_open_says_why_to_every_question(tmp_path):
         assert isinstance(failed, Failed) and "manifest.json is missing" in failed.values["detail"]
     with pytest.raises(Exception, match="is not a whole index"):
         engine.wait()
+
+
+# --- another model while the app runs
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory):
+    return write_gguf(tiny_llama(context=4096), tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+@pytest.fixture
+def changeable(index, gguf, monkeypatch):
+    """An engine without a model, which knows the one in `gguf`."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings = load_settings(model=str(gguf), environment={"MAJLIS_INDEX": str(index.folder)})
+    engine = OpeningEngine(replace(settings, generator="none"))
+    yield engine
+    engine.wait().close()
+
+
+HEAD = "What do men in Qatar wear on the head?"
+
+
+def test_another_model_answers_from_the_next_question_on_and_quotes_come_back(changeable):
+    assert changeable.modes == ("verbatim",) and changeable.model_command
+    changeable.change("tiny")
+    assert changeable.modes == changeable.wait().modes == ("verbatim", "generate") and not changeable.model_command
+    done = list(changeable.ask(Question(HEAD, mode="verbatim")))[-1]
+    assert done.model["generator"] == "tiny"
+    (used,) = (offer for offer in changeable.offers() if offer.in_use)
+    assert used.name == "tiny" and used.bytes > 0
+    process = psutil.Process(changeable.wait().generator.pid)
+    changeable.change("none")
+    assert not process.is_running() and changeable.modes == ("verbatim",)
+    assert "generator" not in list(changeable.ask(Question(HEAD)))[-1].model
+
+
+@pytest.mark.parametrize("name, said", [
+    ("llama-3.2-1b", "is not on this computer"), ("nonsense", "No generator called 'nonsense'"), ("tiny", "could not be loaded"),
+])  # fmt: skip
+def test_a_model_that_cannot_be_had_leaves_everything_as_it_was(changeable, gguf, name, said):
+    whole = gguf.read_bytes()
+    gguf.write_bytes(whole[:1000])
+    try:
+        with pytest.raises(MajlisError, match=said):
+            changeable.change(name)
+    finally:
+        gguf.write_bytes(whole)
+    assert changeable.modes == ("verbatim",) and isinstance(list(changeable.ask(Question(HEAD)))[-1], Done)
+
+
+def test_an_answer_in_the_middle_of_a_change_ends_as_if_stopped(changeable):
+    changeable.change("tiny")
+    answer = changeable.ask(Question(HEAD, mode="generate"))
+    while not isinstance(next(answer), Token):
+        pass
+    changeable.change("none")
+    done = list(answer)[-1]
+    assert isinstance(done, Done) and done.stopped and done.answer

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
-from benchmarks import hnsw, index_build
+from benchmarks import generator, hnsw, index_build
 from benchmarks.growth import chart, power_law
 from benchmarks.measure import COLUMNS, Options, line, quantile_lines
 from index_builder.evaluate.runs import find_runs, read_run
 from index_builder.search import brute_force
 from index_builder.vocabulary import MajlisError
 from tests.conftest import small_corpus
+from tests.tiny_gguf import tiny_llama, write_gguf
 
 SIZES = (200, 400)
 
@@ -139,6 +140,44 @@ def test_a_line_holds_the_median_and_the_extremes_of_its_runs():
 def test_every_part_says_what_it_measures(name):
     part = command.part_module(name)
     assert part.TITLE and part.NOTE and callable(part.tables) and part.__doc__
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_gguf(tiny_llama(context=1024), tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+def test_a_language_model_is_measured_beside_a_bare_loop_that_reads_the_same_prompts(tiny, monkeypatch):
+    monkeypatch.setattr(generator, "ANSWER_TOKENS", 20)
+    monkeypatch.setattr(generator, "LANGUAGES", ("bn", "en"))
+    speed, words = generator.tables(Options(runs=1, model=str(tiny)))
+    figures = {row[0]: row[2] for row in speed.rows}
+    assert figures["app against bare"] == pytest.approx(figures["app"] / figures["bare llama_cpp"], rel=1e-3)
+    assert all(value > 0 for value in figures.values())
+    assert [row[0] for row in words.rows] == ["bn", "en"]
+    assert all(read < of < 1024 for _, _, _, of, read, *_ in words.rows)  # the instructions were in the cache
+
+
+def test_prompts_that_differ_are_not_compared(tiny):
+    class Other:
+        prompt = staticmethod(lambda messages: [1, 2, 3])
+
+    opened = generator._opened(generator.load_settings(model=str(tiny)))
+    try:
+        with pytest.raises(MajlisError, match="their prompts differ"):
+            generator._rates(opened, Other(), [generator.Asked("en", [{"role": "user", "content": "tea?"}])])
+    finally:
+        opened.close()
+
+
+def test_a_part_without_its_model_is_left_out_unless_it_is_asked_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "PARTS", ("generator",))
+    assert command.main(["--model", "none", "--out", str(tmp_path)]) == 0
+    assert "left out generator: no language model is chosen" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert command.main(["--only", "generator", "--model", "none", "--out", str(tmp_path)]) == 1
+    assert (
+        "error: generator: no language model is chosen in models.toml: name one, or a .gguf file, with --model." in capsys.readouterr().err
+    )
 
 
 def test_the_command_prints_its_tables_keeps_one_run_a_part_and_draws_the_chart(tmp_path, capsys, monkeypatch):

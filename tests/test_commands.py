@@ -21,7 +21,9 @@ def keys(names: str) -> set[str]:
     return set(names.split()) - {"|"}
 
 
-ASK = keys("question language answer answer_language mode abstained citations evidence timings_ms model | stopped relevance notices")
+ASK = keys(
+    "question language answer answer_language mode abstained citations evidence timings_ms model | searched unsupported stopped relevance notices"
+)
 LANGUAGE = keys("lang script romanised confidence ranking | why native answer_lang corrected")
 CITATION = keys("n entry_id quote supported")
 EVIDENCE = keys("n entry_id kind lang locale topic text question source reliability scores matched_by | title marked")
@@ -85,6 +87,14 @@ def test_ask_keeps_every_script_readable_in_its_json(run):
 def test_ask_without_json_prints_the_answer_the_evidence_and_the_times(run):
     status, out, _ = run("ask", HEAD)
     assert status == 0 and "ghutra" in out and "[5]" in out and "English (" in out and "search" in out
+
+
+def test_ask_reads_a_follow_up_with_the_questions_before_it(run):
+    found = json.loads(run("ask", "And when?", "--after", "Aşure nedir?", "--after", HEAD, "--json")[1])
+    assert (found["question"], found["searched"]) == ("And when?", "men Qatar wear head: when?")
+    assert found["evidence"][0]["entry_id"] == "en-QA.cloth.01"
+    assert "Searched for: men Qatar wear head: when?" in run("ask", "And when?", "--after", HEAD)[1]
+    assert json.loads(run("ask", HEAD, "--json")[1])["searched"] == HEAD
 
 
 def test_ask_takes_a_corrected_language(run):
@@ -202,7 +212,8 @@ def test_models_list_prints_the_registry_one_object_a_line(run, monkeypatch, tmp
     rows = {row["name"]: row for row in map(json.loads, out.splitlines())}
     assert status == 0 and rows.keys() == load_settings(environment={}).models.keys()
     assert all(
-        row.keys() == {"name", "role", "title", "licence", "languages", "bytes", "on_disk", "in_use", "repo"} for row in rows.values()
+        row.keys() == {"name", "role", "title", "licence", "languages", "bytes", "fits", "on_disk", "in_use", "repo"}
+        for row in rows.values()
     )
     assert rows["majlis-static"]["on_disk"] and rows["majlis-static"]["in_use"]
     assert not rows["llama-3.2-1b"]["on_disk"] and rows["llama-3.2-1b"]["bytes"] == 808_000_000

@@ -73,7 +73,9 @@ def test_the_turn_before_decides_for_what_is_too_short_to_tell(detector):
     assert detector.detect("আর?", "bn").lang == "bn"
 
 
-@pytest.mark.parametrize("text, lang", [("অসমৰ ৰাজধানী কি?", "as"), ("What is the capital of Assam?", "en"), ("तिम्रो नाम के हो भन्न सक्छौ?", "ne")])
+@pytest.mark.parametrize(
+    "text, lang", [("অসমৰ ৰাজধানী কি?", "as"), ("What is the capital of Assam?", "en"), ("तिम्रो नाम के हो भन्न सक्छौ?", "ne")]
+)
 def test_the_turn_before_never_overrules_a_clear_switch(detector, text, lang):
     assert {detector.detect(text, prior).lang for prior in ("", *LANGUAGES)} == {lang}
 
@@ -83,7 +85,9 @@ def test_the_reason_names_a_letter_or_a_word_of_the_text(detector):
     assert detector.detect("আপনার নাম কি").why.startswith("“")
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\t", "?", "12345", "২০২৪", "١٢٣", "😀🎉", "👩‍👩‍👧", "…!؟।", "\u200d\u200b", "\u202e\u2066", "\x00\x01", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\t", "?", "12345", "২০২৪", "١٢٣", "😀🎉", "👩‍👩‍👧", "…!؟।", "\u200d\u200b", "\u202e\u2066", "\x00\x01", "\ud800"]
+)
 def test_nothing_to_go_by_is_not_a_confident_answer(detector, text):
     found = detector.detect(text)
     assert (found.lang, found.script, found.romanised, found.confidence) == ("und", "Zyyy", False, 0.0)

@@ -123,6 +123,20 @@ def test_lines_are_encoded_in_constant_memory_with_progress(monkeypatch, tmp_pat
     assert capsys.readouterr().err.splitlines()[:2] == ["10,000 lines", "20,000 lines"]
 
 
+def test_vectors_can_be_cut_to_their_first_dimensions(encoder, monkeypatch, tmp_path, capsys):
+    feed = lambda: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(TEXTS).encode())))
+    feed()
+    assert main(["encode", "--kind", "query", "--dimensions", "64", "--out", str(tmp_path / "x.npy")]) == 0
+    found = np.load(tmp_path / "x.npy")
+    assert found.shape == (len(TEXTS) - 1, 64)  # the last of TEXTS is empty, and no line without an end
+    assert np.array_equal(found, normalised(encoder.encode(TEXTS[:-1], "query")[:, :64]))
+    for dimensions in ("0", "-3", "512"):
+        feed()
+        assert main(["encode", "--kind", "query", "--dimensions", dimensions, "--out", str(tmp_path / "y.npy")]) == 1
+        assert "the encoder makes vectors of 256. Give 1 to 256." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
 def test_texts_that_differ_only_in_spelling_have_one_vector(encoder):
     vectors = encoder.encode(["القَهْوَةُ", "القهوه"], "query")
     assert np.array_equal(vectors[0], vectors[1])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from index_builder.__main__ import main
+from index_builder.evaluate import encoder_closer, encoder_material, encoder_rows, encoder_speed, encoder_tables
 from index_builder.evaluate.questions import Asked
 from index_builder.evaluate.runs import read_rows, read_run
 from index_builder.evaluate.suites import bitext
-from index_builder.evaluate.suites import encoder as suite
 from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 from tests.conftest import small_corpus
 from tests.test_train_encoder import WORDS, sentence, xz
@@ -79,7 +79,7 @@ def tiny(data, tmp_path_factory):
     tokenizer = train_tokenizer([word for words in WORDS.values() for word in words], 200)
     config = Config(vocabulary=200, dimension=80, ngram_features=True)
     model = new_model(config, tokenizer)
-    save(model, tokenizer, {}, [], config, folder / "tiny")
+    save(model, tokenizer, {}, [], config, folder / "tiny", {})
     torch.save({"model": model.state_dict(), "step": 1}, folder / "checkpoint.pt")
     return folder / "tiny", folder / "checkpoint.pt"
 
@@ -96,19 +96,19 @@ def command(data, asked, out, *given):
 def test_a_rank_is_that_of_the_best_right_candidate_and_ties_count_against_it():
     scores = np.array([[0.9, 0.8, 0.1], [0.9, 0.9, 0.1], [0.2, 0.3, 0.4]])
     right = np.array([[True, False, False], [False, True, False], [True, True, False]])
-    assert suite.ranks(scores, right).tolist() == [1, 2, 2]
+    assert encoder_rows.ranks(scores, right).tolist() == [1, 2, 2]
 
 
 def test_an_encoder_that_tells_nothing_apart_finds_nothing():
     nothing = {lang: np.zeros((5, 4), np.float32) for lang in ("ar", "en", "tr")}
-    assert not any(hits.any() for hits in suite.flores_hits(nothing).values())
-    assert all((share == 0).all() for share, _ in suite.pool_figures(nothing).values())
+    assert not any(hits.any() for hits in encoder_rows.flores_hits(nothing).values())
+    assert all((share == 0).all() for share, _ in encoder_rows.pool_figures(nothing).values())
 
 
 def test_a_perfect_encoder_finds_everything():
     perfect = {lang: np.eye(5, dtype=np.float32) for lang in ("ar", "en", "tr")}
-    assert all(hits.all() for hits in suite.flores_hits(perfect).values())
-    for share, precision in suite.pool_figures(perfect).values():
+    assert all(hits.all() for hits in encoder_rows.flores_hits(perfect).values())
+    for share, precision in encoder_rows.pool_figures(perfect).values():
         assert (share == 1).all()
         assert np.allclose(
             precision, np.mean([1 / 2, 2 / 2])
@@ -118,17 +118,17 @@ def test_a_perfect_encoder_finds_everything():
 def test_the_share_and_precision_of_one_pool_can_be_worked_out_by_hand():
     angle = lambda degrees: [np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]
     vectors = {"ar": np.array([angle(0), angle(90)]), "en": np.array([angle(10), angle(80)]), "tr": np.array([angle(60), angle(95)])}
-    share, precision = suite.pool_figures(vectors)["ar"]
+    share, precision = encoder_rows.pool_figures(vectors)["ar"]
     # at 0 degrees: en 10 first, then tr 60; at 90: tr 95, then en 80
     assert share.tolist() == [1, 1] and precision.tolist() == [1, 1]
-    share, precision = suite.pool_figures(vectors)["tr"]
+    share, precision = encoder_rows.pool_figures(vectors)["tr"]
     # at 60 degrees: 80 and 90 are nearer than 10 and 0, which come 4th and 5th (95 is 3rd)
     assert share.tolist() == [0, 1] and precision[0] == pytest.approx((1 / 4 + 2 / 5) / 2)
 
 
 def test_means_over_pairs_are_means_of_each_sentence():
     hits = {("ar", "en"): np.array([1.0, 0.0]), ("en", "ar"): np.array([1.0, 1.0]), ("ar", "tr"): np.array([0.0, 0.0])}
-    means = suite.flores_means(hits)
+    means = encoder_rows.flores_means(hits)
     assert means["to English"].tolist() == [1, 0] and means["from English"].tolist() == [1, 1]
     assert means["all pairs"].tolist() == [pytest.approx(2 / 3), pytest.approx(1 / 3)]
 
@@ -140,8 +140,8 @@ def test_taking_each_languages_mean_away_removes_what_only_says_the_language():
     unit = lambda rows: rows / np.linalg.norm(rows, axis=1, keepdims=True)
     pool = unit(np.concatenate([meaning + accent[lang] for lang in accent])).astype(np.float32)
     langs = ["ar"] * 30 + ["en"] * 30
-    share = lambda rows: np.mean([one for one, _ in suite.pool_figures({"ar": rows[:30], "en": rows[30:]}).values()])
-    cleaned = suite.centred(pool, langs)
+    share = lambda rows: np.mean([one for one, _ in encoder_rows.pool_figures({"ar": rows[:30], "en": rows[30:]}).values()])
+    cleaned = encoder_closer.centred(pool, langs)
     assert share(pool) < 0.5 < 0.9 < share(cleaned)
     assert np.allclose(np.linalg.norm(cleaned, axis=1), 1, atol=1e-5)
 
@@ -150,7 +150,7 @@ def test_taking_each_languages_mean_away_removes_what_only_says_the_language():
 
 
 def test_a_held_out_question_looks_among_the_sentences_of_its_passage_and_others_of_its_language(data):
-    questions, pools = suite.held_out_questions(data)
+    questions, pools = encoder_material.held_out_questions(data)
     assert {one.lang for one in questions} == {"bn", "tr"} and 5 < len(questions) < 60
     for one in questions:
         number = one.question.removesuffix("?").split()[-1]
@@ -160,32 +160,55 @@ def test_a_held_out_question_looks_among_the_sentences_of_its_passage_and_others
 
 
 def test_a_held_out_name_that_a_romanised_list_spells_out_is_not_measured(data):
-    names = suite.held_out_names(data)
+    names = encoder_material.held_out_names(data)
     numbers = sorted(int(next(iter(name["en"])).split()[1]) for name in names.texts)
     assert len(numbers) >= 20 and names.left_out > 0 and all(number % 4 for number in numbers)
     assert all(set(name) == set(LANGUAGES) and len(name["bn"]) == 1 for name in names.texts) and not names.territories
 
 
+def test_names_are_looked_for_across_scripts_and_territories_counted_apart():
+    """An encoder that knows names in their own script alone: as and bn meet, en and bn do not."""
+    kinds = {"as": 0, "bn": 0, "en": 1}
+    numbers = range(encoder_rows.FEWEST)
+
+    class OwnScript:
+        def encode(self, texts, kind):
+            rows = np.zeros((len(texts), 2 * len(numbers)), np.float32)
+            for row, text in enumerate(texts):
+                lang, number = text.split()
+                rows[row, kinds[lang] * len(numbers) + int(number)] = 1
+            return rows
+
+    names = encoder_material.Names(
+        [{lang: frozenset({f"{lang} {number}"}) for lang in kinds} for number in numbers], frozenset({0, 1, 2}), 0
+    )
+    found = {row["id"]: row for row in encoder_rows.name_rows(OwnScript(), names)}
+    assert found["names/as-bn"]["scores"]["P@1"] == 1 and not found["names/as-bn"]["scripts"]
+    assert found["names/bn-en"]["scores"]["P@1"] == 0 and found["names/bn-en"]["scripts"]
+    territories = found["names/territories"]  # as-en, bn-en, en-as and en-bn, of three territories each
+    assert territories["n"] == 12 and territories["scores"]["P@1"] == 0
+
+
 def test_an_english_sentence_must_hold_every_word_of_the_answer(encoder):
     entries = small_corpus()
     ask = lambda number, answer: Asked(f"q{number}", "cross_lingual", "bn", "test", "বাঘ", "en", frozenset({"bangladesh.animal.en"}), ("বাঘ", answer))  # fmt: skip
-    material = suite.Material(
-        {}, ((), {}), entries, [ask(1, "the Bengal TIGER"), ask(2, "in no sentence")], [], suite.Names((), frozenset(), 0)
+    material = encoder_material.Material(
+        {}, ((), {}), entries, [ask(1, "the Bengal TIGER"), ask(2, "in no sentence")], [], encoder_material.Names((), frozenset(), 0)
     )
-    rows = list(suite.sentence_rows(encoder, material))
+    rows = list(encoder_rows.sentence_rows(encoder, material))
     assert [row["id"] for row in rows] == ["sentence/q1"]
-    pool, of_entry = suite.english_sentences(entries)
+    pool, of_entry = encoder_material.english_sentences(entries)
     assert rows[0]["pool"] == len(pool) == 7 and pool[of_entry["bangladesh.animal.en"][1]].startswith("The Bengal tiger")
 
 
 def test_an_entry_scores_as_its_best_view():
     entries = [Entry("a", "passage", "en", "One thing. Another thing."), Entry("b", "qa", "tr", "Cevap.", question="Soru?"), Entry("c", "passage", "en", "Third.", title="T")]  # fmt: skip
-    views = suite.views_of(entries)
+    views = encoder_material.views_of(entries)
     assert views.texts == ["One thing. Another thing.", "One thing.", "Another thing.", "Cevap.", "Soru?", "T. Third."]
     assert views.starts.tolist() == [0, 3, 5] and views.langs == ["en"] * 3 + ["tr"] * 2 + ["en"]
     similarity = np.array([[0.1, 0.2, 0.7, 0.3, 0.8, 0.75]])
     one = Asked("q", "cross_lingual", "bn", "test", "?", "en", frozenset({"a"}))
-    among_english, among_all = suite.passage_ranks(similarity, np.eye(6), views.starts, [one], entries)
+    among_english, among_all = encoder_rows.passage_ranks(similarity, np.eye(6), views.starts, [one], entries)
     assert (among_english.tolist(), among_all.tolist()) == ([2], [3])
 
 
@@ -199,7 +222,7 @@ def kept(data, asked, tiny, tmp_path_factory):
     other = shutil.copytree(tiny[0], out / "LaBSE")
     given = ["--encoder", tiny[0], "--encoder", other, "--checkpoint", tiny[1], "--worst", out / "worst.jsonl"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "_ROUNDS", 1)  # a process takes a while to start
+        patch.setattr(encoder_speed, "ROUNDS", 1)  # a process takes a while to start
         assert command(data, asked, out, *given) == 0
     [folder] = (out / "encoder").iterdir()
     worst = [json.loads(line) for line in (out / "worst.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -208,7 +231,7 @@ def kept(data, asked, tiny, tmp_path_factory):
 
 def test_both_encoders_stand_side_by_side_and_what_was_not_given_is_empty(kept):
     overview = kept[0].tables[0]
-    assert overview.columns == ("measure", "aim", "tiny", "LaBSE", *(name for name in suite.OTHERS if name != "LaBSE"))
+    assert overview.columns == ("measure", "aim", "tiny", "LaBSE", *(name for name in encoder_tables.OTHERS if name != "LaBSE"))
     for line in overview.rows:
         assert line[2] == line[3] and line[4:] == (None, None, None)  # a copy of an encoder measures as the encoder
     reached = {line[0]: line[2] for line in overview.rows}
@@ -251,7 +274,7 @@ def test_shorter_centred_and_unrounded_vectors_are_compared(kept):
 
 def test_rows_hold_no_text_that_may_not_be_passed_on(kept, data):
     rows = json.dumps(kept[1], ensure_ascii=False)
-    questions, pools = suite.held_out_questions(data)
+    questions, pools = encoder_material.held_out_questions(data)
     development = [sentence(lang, (0, 1, 3)) for lang in LANGUAGES]
     assert not any(text in rows for text in [*development, *(one.question for one in questions), *pools["tr"], "Town"])
     assert len({row["id"] for row in kept[1]}) == len(kept[1])
@@ -309,7 +332,7 @@ def test_a_checkpoint_of_something_else_is_refused(tiny, tmp_path, change):
         state = torch.load(tiny[1], weights_only=True)
         torch.save(state | {"model": {key: value + 1 for key, value in state["model"].items()}}, file)
     with pytest.raises(MajlisError, match="Name the one it was saved from"):
-        suite.float32_encoder(open_encoder(tiny[0]), file, tmp_path)
+        encoder_closer.float32_encoder(open_encoder(tiny[0]), file, tmp_path)
 
 
 def test_a_data_folder_without_what_is_measured_is_refused(asked, tiny, tmp_path, capsys):
@@ -320,4 +343,4 @@ def test_a_data_folder_without_what_is_measured_is_refused(asked, tiny, tmp_path
 def test_an_encoder_that_cannot_be_timed_says_why(encoder, tmp_path):
     gone = SimpleNamespace(folder=tmp_path / "gone", dimension=encoder.dimension)
     with pytest.raises(MajlisError, match=r"(?s)could not be timed.*modules\.json is missing"):
-        suite.speed_row(gone, ["one question"])
+        encoder_speed.speed_row(gone, ["one question"])

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from index_builder.evaluate import trec
-from index_builder.evaluate.charts import confusion_matrix, standalone
+from index_builder.evaluate.charts import confusion_matrix, heat_map, standalone
 from index_builder.evaluate.compare import compare
 from index_builder.evaluate.files import json_lines, text_lines
 from index_builder.evaluate.measure import Task, finished, measure
@@ -202,6 +202,11 @@ def test_a_confusion_matrix_is_a_picture_of_its_own():
     assert svg.startswith('<svg xmlns="http://www.w3.org/2000/svg"') and ">0.75<" in svg and ">0.25<" in svg and ">hi*<" in svg
 
 
+def test_a_pair_of_languages_that_never_found_anything_is_not_left_blank():
+    svg = heat_map("t", ["bn"], ["en", "tr"], {("bn", "en"): 0.0, ("bn", "tr"): 0.001})
+    assert svg.count(">0.00<") == 1 and svg.count("<rect") == 2
+
+
 # TREC
 
 
@@ -221,6 +226,14 @@ def test_a_kept_run_is_exported_for_trec_eval(tmp_path):
     }
     with pytest.raises(MajlisError, match="ranks nothing"):
         trec.export([{"id": "q2"}], tmp_path / "out")
+
+
+def test_an_id_with_white_space_would_part_a_line_and_is_refused(tmp_path):
+    with pytest.raises(MajlisError, match="'p 1' holds white space"):
+        trec.write_run({"q1": {"p 1": 1.0}}, tmp_path / "a.run")
+    with pytest.raises(MajlisError, match="holds white space"):
+        trec.write_qrels({"q\u20281": {"p1": 1}}, tmp_path / "a.qrels")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text, complaint", [

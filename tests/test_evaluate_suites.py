@@ -12,6 +12,7 @@ from index_builder.__main__ import main as builder
 from index_builder.evaluate.commands import all_steps, suite_module, suite_parser
 from index_builder.evaluate.measure import measure
 from index_builder.evaluate.questions import Asked, read_questions
+from index_builder.evaluate.report import page
 from index_builder.evaluate.runs import find_runs, read_rows, read_run
 from index_builder.evaluate.suites import SUITES, answering, language, lareqa, mkqa, nativqa, retrieval, xor
 from index_builder.evaluate.suites.answering import Given, Item
@@ -179,8 +180,9 @@ def test_a_broken_folder_is_named(tmp_path, change, complaint):
 def test_a_run_file_of_any_system_is_measured(tmp_path):
     (tmp_path / "a.run").write_text("q1 Q0 d1 1 1.0 x\nq1 Q0 d2 2 0.5 x\n")
     (tmp_path / "a.qrels").write_text("q1 0 d2 1\nq2 0 d1 1\n")
-    found, _ = run("trec", tmp_path, "--run", tmp_path / "a.run", "--qrels", tmp_path / "a.qrels")
+    found, rows = run("trec", tmp_path, "--run", tmp_path / "a.run", "--qrels", tmp_path / "a.qrels")
     assert cells(found.tables[0])["mAP"]["mean (95 % interval)"][0] == 0.25  # 1/2 for the first, 0 for the query without hits
+    assert "<title>all: 2, 0.500</title>" in page([(found, rows)])  # recall over k of rows that name no language
 
 
 # the engine
@@ -197,6 +199,8 @@ def test_answers_are_scored_with_their_language_and_citations(index, data, tmp_p
     assert own["scores"] | {"right": 1.0, "line pass": 1.0, "citation validity": 1.0, "cites the right evidence": 1.0} == own["scores"]
     assert own["timings_ms"]["total"] > 0 and own["references"] == ["পহেলা বৈশাখে অনেকে পান্তা ভাত আর ইলিশ মাছ খান।"]
     assert by_id["cross_lingual/x1"]["references"] == ["Muharrem", "muharrem"]
+    every = cells(found.tables[0])["all sets"]
+    assert every["n"] == len(rows) and 0 < every["right, macro-average"] <= 1
     assert [table.title for table in found.tables] == ["answers", "nearness to the reference", "language and citations of answers"]
     assert found.title == "Answers, dev: quoted from the evidence"
 
@@ -259,6 +263,11 @@ def test_somebody_elses_answers_are_scored(index, data, tmp_path):
 def test_bad_answers_are_named_with_file_and_line(tmp_path, rows, complaint):
     with pytest.raises(MajlisError, match=rf"answers\.jsonl{complaint}"):
         answering.read_answers(write(tmp_path / "answers.jsonl", *rows), [ITEM])
+
+
+def test_bertscore_without_an_encoder_is_refused_and_not_left_out(index, data, tmp_path):
+    with pytest.raises(MajlisError, match=r"nowhere holds no folder ar, as, bn, en, hi, ne, tr.*or leave --bertscore out"):
+        run("answers", tmp_path, *engine_arguments(index, data), "--bertscore", tmp_path / "nowhere")
 
 
 class Writer:
@@ -364,6 +373,14 @@ def test_bad_contexts_are_named(tmp_path, text, complaint):
         xor.read_contexts(tmp_path / "pred.json", {"1": xor.Gold("1", "bn", "?", ("x",))})
 
 
+def test_gold_that_is_no_text_or_comes_twice_is_named_with_its_line(tmp_path):
+    path = write(tmp_path / "gold.jsonl", GOLD[0], GOLD[2] | {"answers": [1914]})
+    with pytest.raises(MajlisError, match=r"gold\.jsonl:2: expected texts in 'answers', found 1914"):
+        xor.read_gold(path)
+    with pytest.raises(MajlisError, match=r"gold\.jsonl:2: the question '1' was already used at .*gold\.jsonl:1"):
+        xor.read_gold(write(path, GOLD[0], GOLD[0]))
+
+
 MKQA = {
     "example_id": 5, "query": "capital of qatar", "queries": {"en": "capital of qatar", "tr": "katar başkenti"},
     "answers": {"en": [{"type": "entity", "text": "Doha", "aliases": ["Doha City"]}], "tr": [{"type": "long_answer", "text": None}]},
@@ -382,6 +399,15 @@ def test_mkqa_is_read_packed_and_questions_without_words_are_left_out(tmp_path):
     write(tmp_path / "en.jsonl", {"example_id": 5, "prediction": "x", "language": "tr"})
     with pytest.raises(MajlisError, match=r"en\.jsonl:1: the prediction is in 'tr', the file is for 'en'"):
         mkqa.read_predictions(tmp_path / "en.jsonl", "en", [xor.Gold("en/5", "en", "?", ("x",))])
+
+
+@pytest.mark.parametrize("answers, complaint", [
+    ({"en": ["Doha"]}, "expected answers as objects with 'text', found 'Doha'"), ({"en": "Doha"}, r"expected 'en' \(list\), found 'Doha'"),
+    ({"en": [{"text": 5}]}, "expected texts as answers in 'en', found 5"),
+])  # fmt: skip
+def test_answers_of_mkqa_in_another_form_are_named_with_their_line(tmp_path, answers, complaint):
+    with pytest.raises(MajlisError, match=rf"mkqa\.jsonl:1: {complaint}"):
+        mkqa.read_gold(write(tmp_path / "mkqa.jsonl", MKQA | {"answers": answers}), ("en",))
 
 
 def xquad(sentences, *qas):
@@ -428,11 +454,26 @@ def test_an_answer_in_no_sentence_is_named(tmp_path):
         lareqa.read_xquad_r([tmp_path / "en.json"], ("en",))
 
 
+@pytest.mark.parametrize("qas, complaint", [
+    ([{"id": "1", "question": "?", "answers": []}], "a question without an answer"), (["?"], "a question without an answer"),
+    ([{"question": "?", "answers": [{"answer_start": 0}]}], r"expected 'id' \(str or int\)"),
+    ([{"id": "1", "question": "?", "answers": ["Doha"]}], "question '1': expected an object with 'answer_start', found 'Doha'"),
+    ([{"id": "1", "question": "?", "answers": [{"answer_start": 0}]}] * 2, "the question 'en 1' was already used"),
+])  # fmt: skip
+def test_questions_of_xquad_r_in_another_form_are_named(tmp_path, qas, complaint):
+    broken = xquad(["Doha."])
+    broken["data"][0]["paragraphs"][0]["qas"] = qas
+    (tmp_path / "en.json").write_text(json.dumps(broken))
+    with pytest.raises(MajlisError, match=rf"en\.json: paragraph 1.*{complaint}"):
+        lareqa.read_xquad_r([tmp_path / "en.json"], ("en",))
+
+
 def test_aligned_files_are_searched_in_both_directions(tmp_path):
     (tmp_path / "flores.en.txt").write_text("Tea is hot.\nDoha is the capital of Qatar.\n")
     (tmp_path / "ben_Beng.dev").write_text("চা গরম।\nদোহা কাতারের রাজধানী।\n", encoding="utf-8")
-    found, _ = run("bitext", tmp_path, "--data", tmp_path)
+    found, rows = run("bitext", tmp_path, "--data", tmp_path)
     assert cells(found.tables[0])["en"] == {"to bn": 1.0, "to en": None, "mean": 1.0}
+    assert "question language (rows) against evidence language" in page([(found, rows)])
     (tmp_path / "ben_Beng.dev").write_text("চা গরম।\n", encoding="utf-8")
     with pytest.raises(MajlisError, match=r"has 2 lines, .* has 1: they are not aligned"):
         run("bitext", tmp_path, "--data", tmp_path)
@@ -478,6 +519,16 @@ def test_neighbours_are_right_when_they_are_named_as_none_of_ours():
     titles = {table.title: cells(table) for table in language.tables(rows, "d")}
     assert titles["neighbours, recognised as none of ours"]["ur"]["whole"][0] == 0.5
     assert titles["Arabic dialects, recognised as Arabic"]["ary"]["whole"][0] == 1.0
+
+
+def test_the_calibration_of_detection_is_told_by_language_and_for_all_but_not_of_single_words():
+    texts = (("bn", "ami bhat", "bn"), ("en", "a storm", "bn"))
+    rows = [
+        language.detected_row(f"d/questions/{i}", "d", language.Text("questions", lang, text), lambda text, says=says: language.Guess(says, 0.8), (1, 0))
+        for i, (lang, text, says) in enumerate(texts)
+    ]  # fmt: skip
+    table = next(table for table in language.tables(rows, "d") if table.title.startswith("calibration"))
+    assert {name: tuple(line.values()) for name, line in cells(table).items()} == {"bn": (1, 0.2), "en": (1, 0.8), "all": (2, 0.3)}
 
 
 def test_the_bundled_detector_is_measured_on_what_ships(tmp_path, monkeypatch):

@@ -103,8 +103,10 @@ def test_figures_of_another_index_or_encoder_are_not_shown(changed):
     assert status(table)["right"] == MISSING
 
 
-def test_the_same_index_in_another_folder_is_the_same_index():
-    assert status(found(run("retrieval", index=INDEX | {"folder": "elsewhere"})))["found"] == MEASURED
+def test_the_same_index_and_encoder_are_the_same_in_another_folder_and_by_another_name():
+    """A suite opens the encoder by its folder and the app by its name in models.toml."""
+    renamed = INDEX | {"folder": "elsewhere", "encoder": INDEX["encoder"] | {"name": "encoder"}}
+    assert status(found(run("retrieval", index=renamed)))["found"] == MEASURED
 
 
 def test_another_language_model_leaves_retrieval_and_refusals_as_they_are():

@@ -165,7 +165,7 @@ def test_build_attaches_the_files_and_refuses_those_of_another_corpus(tmp_path, 
     corpus.write_text("".join(json.dumps(row_of(entry)) + "\n" for entry in ENTRIES), encoding="utf-8")
     path = written(tmp_path / "q.jsonl.xz", (METRO, GeneratedQuery("tr", "Doha metrosunda kaç hat var?", -0.5)))
     out = tmp_path / "index"
-    assert main(["build", "--corpus", str(corpus), "--out", str(out), "--queries", str(path), "--views", "entry,query"]) == 0
+    assert main(["build", "--corpus", str(corpus), "--out", str(out), "--queries", str(path), "--augment", "max"]) == 0
     best = Index(out, open_encoder(BUNDLED)).search("Doha metrosunda kaç hat var?", 1)[0]
     assert (best.entry.entry_id, best.matched_by, best.matched_query_lang) == (METRO, "query", "tr")
     other = tmp_path / "other.jsonl"

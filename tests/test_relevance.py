@@ -57,7 +57,9 @@ def test_an_encoder_that_nobody_calibrated_never_abstains(tmp_path):
     assert UNCALIBRATED.own.threshold == 0.0
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", json.dumps({"fit": {"own": {"weights": {"nonsense": 1.0}, "bias": 0, "threshold": 0}}})])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", json.dumps({"fit": {"own": {"weights": {"nonsense": 1.0}, "bias": 0, "threshold": 0}}})]
+)
 def test_a_damaged_file_is_named_with_the_command_that_mends_it(tmp_path, content):
     (tmp_path / FILE).write_text(content, encoding="utf-8")
     with pytest.raises(MajlisError, match="calibrate"):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demo.events import Citation, Detected, Detection, Done, Failed, Reason, Replaced, Retrieved, Token
-from demo.languages import all_endonyms, endonym, strings
+from demo.events import Citation, Detected, Detection, Done, Failed, Queued, Reason, Replaced, Retrieved, Searched, Token
+from demo.languages import all_endonyms, endonym, number, strings
 from demo.page import render
 from demo.page.private import Private
 from demo.page.turn import Turn, after
@@ -345,13 +345,17 @@ def test_every_failure_has_its_message_in_every_language(lang, key, values):
 
 
 @pytest.mark.parametrize(
-    "notice", [("wrong_language", ""), ("citations_removed", "2"), ("cut_short", ""), ("unsure", ""), ("other_language", "bn")]
-)
+    "notice",
+    [
+        ("wrong_language", ""), ("citations_removed", "2"), ("cut_short", ""), ("unsure", ""), ("other_language", "bn"), ("nearest", "What is it?"),
+        ("rewritten", ""), ("unsupported", "2"), ("uncited", ""), ("no_answer", ""), ("no_room", ""), ("small_context", "512"),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_notice_has_its_sentence_in_every_language(lang, notice):
     read = Read(render.conversation([answered(lang=lang, notices=(notice,))], "en"))
-    expected = strings(lang)[notice[0]]
-    assert expected[:12] in read.text and "{" not in read.text and read.having(class_="m-note", lang=lang)
+    expected = strings(lang)[notice[0]].split("{")[0]
+    assert expected in read.text and "{" not in read.text and read.having(class_="m-note", lang=lang)
 
 
 def test_a_stopped_answer_says_so():
@@ -370,6 +374,57 @@ def test_while_an_answer_is_written_there_is_a_caret_and_no_time_line():
     assert "m-caret" in writing and "m-time" not in writing
     finished = render.conversation([answered()], "en")
     assert "m-caret" not in finished and "language 0.2 ms · search 3.1 ms · answer 1234 ms" in Read(finished).text
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_who_waits_for_the_model_reads_how_many_are_before_them_and_for_how_long(lang):
+    waiting = turn_of("?", Detected(detection(lang), lang, False), Retrieved((evidence(),), 0.9, False), Queued(3, 0.0), page_lang=lang)
+    read = Read(render.conversation([waiting], lang))
+    assert strings(lang)["queued"].format(count=number(3, lang)) in read.text and read.having(class_="m-wait", role="status")
+    waiting = after(waiting, Queued(2, 6.4))
+    assert (
+        strings(lang)["queued_seconds"].format(count=number(2, lang), seconds=number(7, lang))
+        in Read(render.conversation([waiting], lang)).text
+    )
+    writing = Read(render.conversation([after(waiting, Token("Dates."))], lang))
+    assert "Dates." in writing.text and not writing.having(class_="m-wait", role="status")
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_a_follow_up_shows_what_was_searched_for(lang):
+    events = (
+        Detected(detection(lang), lang, False),
+        Searched(HOSTILE),
+        Retrieved((evidence(),), 0.9, False),
+        done("Dates. [1]", lang, (1,)),
+    )
+    read = Read(render.conversation([turn_of("and there?", *events)], "en"))
+    assert strings(lang)["searched_for"].format(text=f"\u2068{HOSTILE}\u2069") in read.text
+    assert read.having(class_="m-searched", lang=lang) and {tag for tag, _ in read.tags} <= OURS
+
+
+def test_sentences_that_no_source_bears_out_are_marked_and_the_others_are_not():
+    answer = "Dates are served. [1] Camels <b>fly</b>. They are purple. [1] Coffee too."
+    html = render.conversation([answered(answer, unsupported=("They are purple.", "Camels <b>fly</b>."))], "en")
+    marked = Read(html).having(class_="m-doubt", title=strings("en")["unsupported_sentence"])
+    assert len(marked) == 2
+    assert ">They are purple.</span>" in html and ">Camels &lt;b&gt;fly&lt;/b&gt;.</span>" in html
+    assert "Dates are served. Camels" not in html and Read(html).text.count("Coffee too.") == 1
+
+
+@given(
+    st.text(st.sampled_from("<&ab. [1]ক।"), max_size=40), st.lists(st.text(st.sampled_from("<&ab. ক।"), min_size=1, max_size=8), max_size=4)
+)
+def test_marking_sentences_loses_no_text(answer, doubtful):
+    plain, marked = (Read(render.conversation([answered(answer, unsupported=sentences)], "en")).text for sentences in ((), tuple(doubtful)))
+    assert plain == marked
+
+
+@pytest.mark.parametrize("mode, said", [("verbatim", "chosen by nano"), ("generate", "written by nano")])
+def test_a_model_that_had_a_part_in_an_answer_is_named(mode, said):
+    named = answered(mode=mode, model={"encoder": "e", "generator": "nano"})
+    assert said in Read(render.conversation([named], "en")).text
+    assert "nano" not in Read(render.conversation([answered(mode=mode, model={"encoder": "e"})], "en")).text
 
 
 @pytest.mark.parametrize("page_lang", LANGUAGES)

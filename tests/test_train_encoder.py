@@ -4,6 +4,7 @@ import json
 import lzma
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index_builder.encode import open_encoder
-from index_builder.train.data import Example, read_parallel, read_questions, read_romanised, split_names
+from index_builder.evaluate.files import digests
+from index_builder.train.data import Example, read_parallel, read_questions, read_romanised, read_rows, split_names, training_files
 from index_builder.train.features import feature_table, ngrams, sounds
 from index_builder.vocabulary import LANGUAGES, MajlisError
 
@@ -147,6 +149,26 @@ def test_a_folder_without_training_data_is_refused(tmp_path, read):
         read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content, complaint",
+    [
+        (lzma.compress(b"tea\tcay\ttoy:1\tCC0\nrice\tpirinc\n"), r"en-tr.tsv.xz:2: 2 columns, expected 4"),
+        (lzma.compress(b"tea\t\xe7ay\ttoy:1\tCC0\n"), r"en-tr.tsv.xz:1 is not UTF-8 \(byte 0xe7\)"),
+        (lzma.compress(b"tea\tcay\ttoy:1\tCC0\n" * 99)[:-20], "en-tr.tsv.xz cannot be read after line"),
+    ],
+)
+def test_a_damaged_training_file_is_refused_with_the_line(tmp_path, content, complaint):
+    (tmp_path / "parallel").mkdir()
+    (tmp_path / "parallel/en-tr.tsv.xz").write_bytes(content)
+    with pytest.raises(MajlisError, match=complaint):
+        read_parallel(tmp_path)
+
+
+def test_rows_keep_what_looks_like_the_end_of_a_line_to_some(tmp_path):
+    xz(tmp_path / "rows.xz", "one\u2028still one\u0085still one", "two")
+    assert list(read_rows(tmp_path / "rows.xz")) == ["one\u2028still one\u0085still one", "two"]
+
+
 def test_a_setting_that_does_not_exist_is_refused(tmp_path):
     from index_builder.train.encoder import Config
     from tests.conftest import ROOT
@@ -155,6 +177,34 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(MajlisError, match=r"c\.toml: unknown setting 'step_size'; known are seed, "):
         Config.read(tmp_path / "c.toml")
     assert Config.read(ROOT / "index_builder/train/encoder.toml").dimension == 256
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("steps = ", "cannot be read"),
+        ("steps = 2.5", "steps is 2.5, expected something like 2500"),
+        ("ngram_features = 1", "ngram_features is 1, expected something like False"),
+        ("matryoshka = 64", r"matryoshka is 64, expected something like \(\)"),
+        ("romanised_share = 0.5\nquestion_share = 0.5", "leave 0.00 of a batch for parallel text"),
+        ("question_share = -0.1", "leave 1.10 of a batch"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tmp_path, text, complaint):
+    from index_builder.train.encoder import Config
+
+    (tmp_path / "c.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(MajlisError, match=complaint):
+        Config.read(tmp_path / "c.toml")
+    with pytest.raises(MajlisError, match="nowhere.toml cannot be read.*--config"):
+        Config.read(tmp_path / "nowhere.toml")
+
+
+def test_a_whole_number_will_do_for_a_share(tmp_path):
+    from index_builder.train.encoder import Config
+
+    (tmp_path / "c.toml").write_text("teacher_weight = 1\nmatryoshka = [64, 128]\n", encoding="utf-8")
+    assert Config.read(tmp_path / "c.toml") == Config(teacher_weight=1, matryoshka=(64, 128))
 
 
 # What a piece is made of
@@ -301,7 +351,7 @@ def teacher(data, config, tmp_path_factory):
     torch.manual_seed(5)
     folder = tmp_path_factory.mktemp("teacher")
     tokenizer = tokenizer_of(config, read_parallel(data), folder)
-    save(new_model(replace(config, dimension=12), tokenizer), tokenizer, {}, [], config, folder / "model")
+    save(new_model(replace(config, dimension=12), tokenizer), tokenizer, {}, [], config, folder / "model", {})
     return folder / "model"
 
 
@@ -438,7 +488,7 @@ def test_the_saved_folder_is_opened_by_both_loaders(trained, config, tmp_path):
     from index_builder.train.encoder import save
 
     model, tokenizer, figures, examples, _ = trained
-    save(model, tokenizer, figures, examples, config, tmp_path / "encoder")
+    save(model, tokenizer, figures, examples, config, tmp_path / "encoder", {})
     ours = open_encoder(tmp_path / "encoder")
     theirs = SentenceTransformer(str(tmp_path / "encoder"), local_files_only=True, device="cpu").float()
     texts = [sentence(lang, pair) for lang in LANGUAGES for pair in DEV]
@@ -451,14 +501,53 @@ def test_the_saved_folder_is_opened_by_both_loaders(trained, config, tmp_path):
     assert p_at_1 == pytest.approx(figures["tr-en"], abs=0.1)
 
 
-def test_the_record_names_data_licences_and_settings(trained, config, tmp_path):
+def test_the_record_names_data_licences_and_settings(trained, data, config, tmp_path):
     from index_builder.train.encoder import save
 
     model, tokenizer, figures, examples, _ = trained
-    save(model, tokenizer, figures, examples, config, tmp_path)
+    save(model, tokenizer, figures, examples, config, tmp_path, digests(training_files(data)))
     record = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert record["config"]["steps"] == 60 and record["figures"] == figures
     assert {"source": "toy", "licence": "CC0", "rows": 115} in record["sources"]
+    assert (
+        len(record["data"]) == 6 + 1 + 2 + 7
+        and record["data"]["qa.jsonl.xz"] == sha256((data / "qa/qa.jsonl.xz").read_bytes()).hexdigest()[:16]
+    )
+
+
+def test_an_encoder_that_cannot_be_written_leaves_the_one_before_as_it_was(trained, config, tmp_path, monkeypatch):
+    from index_builder.train import encoder
+
+    model, tokenizer, figures, examples, _ = trained
+    out = tmp_path / "encoder"
+    encoder.save(model, tokenizer, figures, examples, config, out, {})
+    (out / "README.md").write_text("its card", encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def no_space(tensors, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(encoder, "save_file", no_space)
+    with pytest.raises(OSError, match="No space"):
+        encoder.save(model, tokenizer, {}, [], config, out, {})
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20))
+def test_weights_are_kept_with_four_bits_of_mantissa(numbers):
+    from index_builder.train.encoder import shortened
+
+    weights = np.array(numbers, np.float32)
+    found = shortened(weights)
+    assert found.dtype == np.float16 and not (found.view(np.uint16) & 0b111111).any()
+    near = (
+        np.abs(found.astype(np.float64) - weights.astype(np.float16))
+        <= np.abs(weights.astype(np.float16)).astype(np.float64) * 2**-5 + 1e-5
+    )
+    assert near.all() and np.array_equal(shortened(found), found)
 
 
 # What each method adds

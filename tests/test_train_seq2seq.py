@@ -19,6 +19,7 @@ from index_builder.train.seq2seq import (
     save,
     train,
 )
+from index_builder.train.seq2seq_align import learn_lexicon
 from index_builder.train.seq2seq_data import EOS, PAD, Sampler, around, cleaned, parallel_rows, question_rows, row_weights
 from index_builder.vocabulary import LANGUAGES, MajlisError
 from tests.conftest import ROOT
@@ -64,6 +65,7 @@ def data(tmp_path_factory):
 CONFIG = Config(
     vocabulary=420, feed_forward=64, encoder_layers=1, decoder_layers=1, heads=2, steps=240, batch_tokens=400, candidates=64, warm_up=5,
     learning_rate=3e-3, embedding_learning_rate=3e-3, label_smoothing=0.0, cross_at=160, crossed=1, report_every=40, checkpoint_every=80,
+    refill=400, alignment=1.0,
 )  # fmt: skip
 
 
@@ -152,6 +154,65 @@ def test_a_refill_shows_every_row_as_often_as_its_weight_says_and_another_refill
     assert sum(len(batch.source) for batch in sampler.batches(0)) == 28
 
 
+# Alignment
+
+
+def pieces_of(*numbers):
+    return np.array(numbers, dtype=np.int64)
+
+
+def translations(rng, count, lang=0):
+    """Pairs of 3 to 6 of ten words, each rendered by the piece ten higher, in another order; 29 is a word of no meaning."""
+    out = []
+    for _ in range(count):
+        source = rng.permutation(10)[: rng.integers(3, 7)]
+        order = rng.permutation(len(source))
+        out.append((source, np.append(source[order] + 10, 29), lang))
+    return out
+
+
+def test_a_piece_is_traced_to_what_it_renders_wherever_that_stands():
+    pairs = translations(np.random.default_rng(0), 400)
+    lexicon = learn_lexicon(pairs[:300], 30)
+    right = traced = 0
+    for (source, target, _), found in zip(pairs[300:], lexicon.places(pairs[300:]), strict=True):
+        known = [(source[place], piece) for place, piece in zip(found, target, strict=True) if place >= 0 and piece != 29]
+        right += sum(given + 10 == piece for given, piece in known)
+        traced += len(known)
+        print(source, target, found)
+    assert right == traced > 300
+
+
+def test_a_lexicon_is_of_one_direction_and_says_nothing_of_pieces_it_never_saw():
+    lexicon = learn_lexicon(translations(np.random.default_rng(0), 200), 30)
+    (other, unseen, empty) = lexicon.places(
+        [(pieces_of(1, 2), pieces_of(11), 1), (pieces_of(25), pieces_of(26), 0), (pieces_of(), pieces_of(11), 0)]
+    )
+    assert other.tolist() == unseen.tolist() == empty.tolist() == [-1]
+
+
+def test_batches_say_where_pieces_come_from_counting_the_tokens_that_say_what_is_wanted(trained, data):
+    words = trained[0].words
+    sampler = Sampler(words, 0, 400, 64, refill=400)
+    rows = parallel_rows(data)
+    sampler.add(rows, [1.0] * len(rows))
+    asking, _ = question_rows(data)
+    sampler.add(asking, [4.0] * len(asking))
+    sampler.learn_lexicon()
+    copied = 0
+    for batch in sampler.batches(0):
+        assert batch.places.shape == batch.target.shape
+        for source, target, places in zip(batch.source, batch.target, batch.places, strict=True):
+            heads = 2 if words.id_to_piece(int(source[0])) == "<ask>" else 1
+            assert all(place == -1 or place >= heads for place in places) and places[0] == -1
+            assert source[places[list(target).index(EOS)]] == EOS
+            if heads == 2:  # a question repeats words of its passage
+                same = [source[place] == piece for place, piece in zip(places, target, strict=True) if place >= 0]
+                copied += len(same) - 1
+                assert all(same)
+    assert copied > 0
+
+
 # Model
 
 
@@ -190,7 +251,7 @@ def test_the_sampled_loss_is_the_full_one_on_average():
     config = Config(width=32, heads=2, feed_forward=32, encoder_layers=1, decoder_layers=1, label_smoothing=0.0, candidates=0)
     model = new_model(config, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).eval()
     rng = np.random.default_rng(1)
-    batch = seq2seq_data.Batch(rng.integers(4, 300, (8, 6)), rng.integers(4, 300, (8, 6)))
+    batch = seq2seq_data.Batch(rng.integers(4, 300, (8, 6)), rng.integers(4, 300, (8, 6)), np.full((8, 6), -1))
     with torch.no_grad():
         full, count = loss_of(model, batch, config, torch.Generator())
         sampled = Config(**{**{f: getattr(config, f) for f in Config.__dataclass_fields__}, "candidates": 100})
@@ -222,6 +283,22 @@ def test_questions_are_translated_by_the_model_itself_once(trained):
     assert len(rows) == len(crossed) > 0
     english = [row for row in rows if row["sides"]["passage"][0].split()[-1].rstrip(".") in WORDS["en"]]
     assert all(row["lang"] != "en" for row in english)
+
+
+def test_half_of_the_heads_look_at_what_is_rendered(trained, data):
+    model, words = trained[0].model.eval(), trained[0].words
+    sampler = Sampler(words, 0, 400, 64, refill=200)
+    sampler.add(parallel_rows(data), [1.0] * len(parallel_rows(data)))
+    sampler.learn_lexicon()
+    looked = []
+    for batch in sampler.batches(3):
+        source, target, places = map(torch.from_numpy, (batch.source, batch.target, batch.places))
+        given = torch.cat([torch.full_like(target[:, :1], EOS), target[:, :-1]], dim=1)
+        with torch.no_grad():
+            out = model.model(input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=given, output_attentions=True)
+        shown = out.cross_attentions[0][:, :1].mean(1)[places >= 0]
+        looked.append(shown.gather(1, places[places >= 0][:, None]))
+    assert torch.cat(looked).mean() > 0.6  # one in about eight by chance
 
 
 def test_a_finished_run_is_not_trained_again(trained, data):

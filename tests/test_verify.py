@@ -20,10 +20,6 @@ def supported(sentence, item):
     return UNFITTED.holds(sentence, entry.lang, entry, ENCODER)
 
 
-def citations_of(answer, items):
-    return cited_by(answer, items, lambda sentence, entry: UNFITTED.holds(sentence, entry.lang, entry, ENCODER))
-
-
 def evidence(n: int, text: str, lang: str = "en", question: str = "") -> Evidence:
     return Evidence(n, Hit(Entry(f"e{n}", "qa", lang, text, question=question), n, 1.0, 0.9, 1.0, 1.0, "text"), 0, len(text))
 

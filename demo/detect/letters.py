@@ -25,7 +25,12 @@ LETTERS: dict[str, tuple[tuple[str, str], ...]] = {
     "az": (("ə", "ə is Azerbaijani, not Turkish"),),
     "ur": (("ٹ", "ٹ is Urdu, not Arabic"), ("ڈ", "ڈ is Urdu, not Arabic"), ("ں", "ں is Urdu, not Arabic"), ("ے", "ے is Urdu, not Arabic")),
     "ckb": (("ێ", "ێ is Kurdish"), ("ۆ", "ۆ is Kurdish"), ("ە", "ە is Kurdish")),
-    "fa": (("پ", "پ is Persian, not Arabic"), ("چ", "چ is Persian, not Arabic"), ("گ", "گ is Persian, not Arabic"), ("ژ", "ژ is Persian, not Arabic")),
+    "fa": (
+        ("پ", "پ is Persian, not Arabic"),
+        ("چ", "چ is Persian, not Arabic"),
+        ("گ", "گ is Persian, not Arabic"),
+        ("ژ", "ژ is Persian, not Arabic"),
+    ),
     "ar": (("ة", "ة is Arabic, not Persian or Urdu"), ("إ", "إ is Arabic, not Persian or Urdu")),
     "mr": (("ळ", "ळ is Marathi, rare in Hindi and Nepali"),),
     "de": (("ß", "ß is German"),),

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from demo.generate.graphemes import Graphemes
-from demo.generate.types import Choices, Ended, GenerationError, GeneratorDied, Letters, Message, Waiting, Within
+from demo.generate.types import SMALLEST_CONTEXT, Choices, Ended, GenerationError, GeneratorDied, Letters, Message, Waiting, Within
 from demo.settings import ROOT, Model
 
 LOAD_TIMEOUT_S = 600
@@ -24,6 +24,7 @@ _STOP_GRACE_S = 2.0  # a worker that does not obey a stop within this is killed
 _POLL_S = 0.02
 _ENOUGH_TO_TIME = 16  # tokens of an answer that tell a speed; what was chosen needs no writing and tells none
 _LAST_WORDS = 4_000  # bytes of the worker's standard error that are kept
+_SIGKILL = 9  # Windows has no name for it
 _NEVER = threading.Event()
 
 Inbox = queue.SimpleQueue[dict | None]  # None: the process ended
@@ -45,6 +46,7 @@ class LocalGenerator:
                 raise GenerationError(f"--gpu is {gpu!r}, expected auto, off or a number of layers.")
             layers = int(gpu)
         self._layers = layers
+        self._room = model.context  # tokens; less once there was no memory for so many
         self._process: _Process | None = None
         self._turns = _Turns()  # one answer at a time; other questions wait here
         self._loading = threading.Lock()  # one thread starts and loads the worker; others wait here
@@ -159,12 +161,16 @@ class LocalGenerator:
                     event = process.load_inbox.get(timeout=_POLL_S)
                 except queue.Empty:
                     continue
+                if event is None and not self._closed and process.was_killed and self._room > SMALLEST_CONTEXT:
+                    self._room //= 2  # the kernel kills what takes too much memory; less is tried
+                    process = self._started()
+                    continue
                 try:
                     event = self._checked(event, process)
                 except GenerationError:
                     process.kill()
                     raise
-                self.context, self.short_of_memory = event["context"], event["short"]
+                self.context, self.short_of_memory = event["context"], event["short"] or self._room < self._model.context
                 process.loaded = True
             return process
         finally:
@@ -173,11 +179,13 @@ class LocalGenerator:
     def _started(self) -> "_Process":
         with self._state:
             if self._closed:
-                raise GenerationError(f"{self.name} was closed. Start the app again.")
+                raise GenerationError(
+                    f"{self.name} was closed, or another model took its place. Ask again; if it stays, start the app again."
+                )
             if self._process is None or not self._process.alive:
                 self._process = _Process(self.name)
                 _, self._process.load_inbox = self._process.ask(
-                    op="load", path=str(self._path), context=self._model.context, threads=_threads(), gpu_layers=self._layers,
+                    op="load", path=str(self._path), context=self._room, threads=_threads(), gpu_layers=self._layers,
                     lora=self._model.lora,
                 )  # fmt: skip
             return self._process
@@ -185,7 +193,9 @@ class LocalGenerator:
     def _checked(self, event: dict | None, process: "_Process") -> dict:
         if event is None:
             if self._closed:
-                raise GenerationError(f"{self.name} was closed. Start the app again.")
+                raise GenerationError(
+                    f"{self.name} was closed, or another model took its place. Ask again; if it stays, start the app again."
+                )
             raise process.death()
         if event["event"] == "error":
             raise GenerationError(_explain(event["kind"], event["message"], self._path))
@@ -254,6 +264,11 @@ class _Process:
     @property
     def alive(self) -> bool:
         return not self._ended and self._popen.poll() is None
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it ended by a signal that no program can catch, as the kernel's memory killer sends it."""
+        return self._popen.wait() == -_SIGKILL
 
     def ask(self, **command: Any) -> tuple[int, Inbox]:
         """Send a command; its answers arrive in the inbox until it is forgotten. A dead process answers None."""

@@ -7,6 +7,8 @@ from typing import Protocol, TypedDict
 
 from index_builder.vocabulary import MajlisError
 
+SMALLEST_CONTEXT = 512  # tokens; with less there is no room for evidence and an answer
+
 
 class Message(TypedDict):
     role: str  # "system", "user" or "assistant"

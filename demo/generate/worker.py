@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 from demo.generate.confine import Free, OneOf, OneScript, Vocabulary, trie_of
-
-SMALLEST_CONTEXT = 512
+from demo.generate.types import SMALLEST_CONTEXT
 
 
 class Refused(Exception):

@@ -13,10 +13,11 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from demo.engine import LONGEST_QUESTION, Engine, Question
-from demo.events import Event
+from demo.events import Event, Token
 from demo.languages import LANGUAGE, REGIONS, preferred_language, strings
 from demo.page import render
 from demo.page.about import about_view
+from demo.page.models import Picker, models_view
 from demo.page.private import Private
 from demo.page.turn import Turn, after
 from index_builder.vocabulary import LANGUAGES
@@ -31,6 +32,21 @@ _DIRECT = "(lang) => { document.documentElement.lang = lang; document.documentEl
 class Answers(Protocol):
     """What the page needs of an engine; a test passes a small one."""
 
+    @property
+    def modes(self) -> Sequence[str]:
+        """The answer modes to offer, the usual one last."""
+        ...
+
+    @property
+    def model_command(self) -> str:
+        """What is shown when no model is loaded."""
+        ...
+
+    @property
+    def server(self) -> str:
+        """The host that questions are sent to, if they leave this machine."""
+        ...
+
     def ask(self, question: Question, cancel: threading.Event | None = None) -> Iterator[Event]: ...
 
 
@@ -43,16 +59,9 @@ class Page:
         return self.blocks.launch(**self.launch_options, **options)
 
 
-def build_page(
-    engine: Answers,
-    modes: Sequence[str] = ("verbatim",),
-    model_command: str = "",
-    server: str = "",
-    opened: Callable[[], Engine] | None = None,
-) -> Page:
-    """The whole page around one engine. `modes` are the answer modes offered; `model_command` is shown when no model writes;
-    `server` names the host that questions are sent to, if they leave this machine; `opened` waits for the engine itself, which
-    the view about its answers looks into (no such view without it)."""
+def build_page(engine: Answers, picker: Picker | None = None, opened: Callable[[], Engine] | None = None, may_choose: bool = True) -> Page:
+    """The whole page around one engine. `picker` offers the language models, and changes them where the reader `may_choose`; `opened` waits
+    for the engine itself, which the view about its answers looks into. No such views without them."""
     running: dict[str, threading.Event] = {}  # session -> what stops its answer
 
     def answer(text: str, turns: list[Turn], page_lang: str, region: str, mode: str, lang: str, request: gr.Request) -> Iterator[tuple]:
@@ -63,12 +72,14 @@ def build_page(
         if lang and turns:
             turns = turns[:-1]  # a corrected language answers the same question again, in its place
         prior = turns[-1].lang if turns else ""
+        history = tuple(earlier.question for earlier in turns if earlier.done)
         turns = turns[-_KEPT_TURNS + 1 :]
         turn = Turn(text, page_lang)
         drawn = 0.0
         yield shown([*turns, turn], page_lang, busy=True)
         try:
-            question = Question(text, lang, region=region, mode=mode if mode in modes else "", page_lang=page_lang, prior=prior)
+            mode = mode if mode in engine.modes else ""
+            question = Question(text, lang, region=region, mode=mode, page_lang=page_lang, prior=prior, history=history)
             for event in engine.ask(question, cancel):
                 if running.get(request.session_hash) is not cancel:
                     # A newer question, or a new conversation, has the page now. Gradio sends the last words of an ended answer once
@@ -77,7 +88,8 @@ def build_page(
                         yield shown([], page_lang, busy=False)
                     return
                 turn = after(turn, event)
-                if not turn.over and time.monotonic() - drawn > _REDRAW_S:
+                # only tokens come too often; nothing may follow for long after any other event
+                if not turn.over and (not isinstance(event, Token) or time.monotonic() - drawn > _REDRAW_S):
                     drawn = time.monotonic()
                     yield shown([*turns, turn], page_lang, busy=True)
         finally:
@@ -94,7 +106,7 @@ def build_page(
         # Preselected only when it is what was detected or chosen: a selected button cannot be pressed.
         chosen = detected.answer_lang if detected and (detected.corrected or detected.answer_lang == detected.detection.lang) else None
         return (
-            turns, render.conversation(turns, page_lang, server), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
+            turns, render.conversation(turns, page_lang, engine.server), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
             gr.update(visible=bool(detected), value=chosen), gr.update(visible=not busy), gr.update(visible=busy), gr.update(visible=not turns), gr.update(visible=bool(turns)),
         )  # fmt: skip
 
@@ -120,8 +132,8 @@ def build_page(
         last = turns[-1] if turns else None
         return (
             {**(stored or {}), "page_lang": page_lang},
-            render.header(page_lang), render.conversation(turns, page_lang, server), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
-            render.footer(page_lang, model_command),
+            render.header(page_lang), render.conversation(turns, page_lang, engine.server), render.language_panel(last, page_lang), render.evidence_panel(turns, page_lang),
+            render.footer(page_lang, engine.model_command),
             gr.update(label=words["ask_label"], placeholder=words["ask_placeholder"], rtl=LANGUAGE[page_lang].direction == "rtl"),
             gr.update(value=words["ask"]), gr.update(value=words["stop"]), gr.update(value=words["new_conversation"]),
             gr.update(label=words["interface_language"]), gr.update(label=words["place"], choices=_places(page_lang)),
@@ -130,7 +142,14 @@ def build_page(
         )  # fmt: skip
 
     def _modes(page_lang: str) -> list[tuple[str, str]]:
-        return [(strings(page_lang)[f"mode_{mode}"], mode) for mode in modes]
+        return [(strings(page_lang)[f"mode_{mode}"], mode) for mode in engine.modes]
+
+    def another_model(turns: list[Turn], page_lang: str) -> tuple:
+        modes = engine.modes
+        return (
+            gr.update(choices=_modes(page_lang), value=modes[-1], visible=len(modes) > 1), render.footer(page_lang, engine.model_command),
+            render.conversation(turns, page_lang, engine.server),
+        )  # fmt: skip
 
     def forget(page_lang: str, request: gr.Request) -> tuple:
         if cancel := running.pop(request.session_hash, None):
@@ -164,7 +183,7 @@ def build_page(
             place = gr.Dropdown(_places("en"), value="", label=words["place"], elem_id="place", filterable=False, scale=1, min_width=150)
         with gr.Row(elem_classes="m-main"):
             with gr.Column(scale=6, min_width=320, elem_classes="m-left"):
-                chat = _html(render.conversation([], "en", server), elem_id="conversation")
+                chat = _html(render.conversation([], "en", engine.server), elem_id="conversation")
                 with gr.Row(elem_id="examples", elem_classes="m-examples") as examples:
                     example_buttons = [
                         gr.Button(text, size="sm", variant="secondary", elem_classes="m-example") for text in words["example_questions"]
@@ -184,12 +203,17 @@ def build_page(
                     stop_button = gr.Button(words["stop"], variant="stop", elem_id="stop", visible=False, scale=1, min_width=96)
                 with gr.Row(elem_classes="m-under"):
                     mode = gr.Radio(
-                        _modes("en"), value=modes[-1], label=words["answer_mode"], elem_id="mode", visible=len(modes) > 1, scale=3
+                        _modes("en"),
+                        value=engine.modes[-1],
+                        label=words["answer_mode"],
+                        elem_id="mode",
+                        visible=len(engine.modes) > 1,
+                        scale=3,
                     )
                     new_button = gr.Button(
                         words["new_conversation"], size="sm", variant="secondary", elem_id="new", scale=0, min_width=180, visible=False
                     )
-                foot = _html(render.footer("en", model_command))
+                foot = _html(render.footer("en", engine.model_command))
             with gr.Column(scale=5, min_width=320, elem_classes="m-right"):
                 panel = _html(render.language_panel(None, "en"), elem_id="language")
                 correction = gr.Radio(
@@ -200,6 +224,8 @@ def build_page(
                     elem_classes="m-correction",
                 )
                 cards = _html(render.evidence_panel([], "en"), elem_id="evidence")
+        if picker and (changed := models_view(picker, page_lang, may_choose)):
+            changed.then(another_model, [turns, page_lang], [mode, foot, chat], show_progress="hidden", api_visibility="private")
         if opened:
             about_view(blocks, opened, page_lang, mode)
 

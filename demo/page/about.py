@@ -95,16 +95,16 @@ def trial_views(opened: Callable[[], "Engine"], text: str, lang: str, mode: str,
         yield progress(0, len(rows), lang)
         engine = opened()
         trial.check_entries(rows, engine)
-        usual = trial.usual_language(rows, engine)
+        rows, guessed = trial.with_languages(rows, engine)
         found: list[trial.Outcome] = []
         drawn = 0.0
-        for outcome in trial.outcomes(engine, rows, usual, mode, cancel):
+        for outcome in trial.outcomes(engine, rows, mode, cancel):
             found.append(outcome)
             if time.monotonic() - drawn > _REDRAW_S:
                 drawn = time.monotonic()
                 yield progress(len(found), len(rows), lang)
         stopped = "" if len(found) == len(rows) else words["stopped"].format(done=number(len(found), lang), total=number(len(rows), lang))
-        yield report_view(trial.report(found, usual), lang, stopped)
+        yield report_view(trial.report(found, guessed), lang, stopped)
     except trial.TrialError as error:
         values = {name: number(value, lang) if value.isdecimal() else value for name, value in error.values.items()}
         yield problem(words[error.key].format(**values), lang)
@@ -125,13 +125,19 @@ def figures_view(found: Figures, lang: str) -> str:
         body = {one: [figure_cell(column.cells.get(one), about, lang) for column in found.columns] for one in LANGUAGES}
         parts.append(_table(about["language"], [about[column.key] for column in found.columns], body))
         by = about["quoted"] if found.generator == "none" else about["by_model"].format(model=found.generator)
-        where = [about["measured"].format(machine=machine, date=number(date, lang)) for machine, date in found.measured_on]
-        parts.append(f'<p class="m-quiet">{" ".join(f"<bdi>{escape(said)}</bdi>" for said in (about["ranges"], by, *where))}</p>')
+        said = [*map(escape, (about["ranges"], by)), *(_measured(machine, date, about, lang) for machine, date in found.measured_on)]
+        parts.append(f'<p class="m-quiet">{" ".join(f"<bdi>{one}</bdi>" for one in said)}</p>')
     for status in (OTHER, MISSING):
         if columns := found.of_status(status):
             command = f' <code dir="ltr">{escape(COMMAND)}</code>' if status == MISSING else ""
             parts.append(f'<p class="m-note">{escape(about[status].format(columns=_names(columns, found, about)))}{command}</p>')
     return _section("".join(parts), lang)
+
+
+def _measured(machine: str, date: str, about: Mapping[str, str], lang: str) -> str:
+    # neither is cut in two or turned round by a right-to-left sentence
+    when = f'<time datetime="{escape(date)}" dir="ltr">{escape(number(date, lang))}</time>'
+    return escape(about["measured"]).format(machine=f'<bdi dir="ltr">{escape(machine)}</bdi>', date=when)
 
 
 def _names(columns: Sequence[Column], found: Figures, about: Mapping[str, str]) -> str:
@@ -149,7 +155,8 @@ def figure_cell(figure: Figure | None, about: Mapping[str, str], lang: str) -> s
 
 def _share(value: float, low: float, high: float, lang: str) -> str:
     percent = [number(f"{share * 100:.0f}", lang) for share in (value, low, high)]
-    return f"<b>{percent[0]}%</b> <small><bdi>{percent[1]}–{percent[2]}</bdi></small>"
+    shown = f"%{percent[0]}" if lang == "tr" else f"{percent[0]}%"  # Turkish writes the sign first
+    return f"<b>{shown}</b> <small><bdi>{percent[1]}–{percent[2]}</bdi></small>"
 
 
 def _seconds(value: float, lang: str) -> str:
@@ -186,7 +193,7 @@ def report_view(found: trial.Report, lang: str, stopped: str = "") -> str:
     about, words = strings(lang)["about"], strings(lang)["trial"]
     notes = [stopped] if stopped else []
     if found.guessed:
-        notes.append(words["guessed"].format(language=endonym(found.guessed)))
+        notes.append(words["guessed"].format(languages=", ".join(map(endonym, found.guessed))))
     parts = [f'<p class="m-note">{escape(note)}</p>' for note in notes]
     if not found.lines:
         return _section("".join(parts), lang)

@@ -1,5 +1,6 @@
 """Turns -> HTML. Pure; every piece of text that is not ours is escaped here and nowhere else."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -31,21 +32,33 @@ def _turn(position: int, turn: Turn, page_lang: str) -> str:
         return f'{question}<div class="m-answer m-failed" role="alert">{_text(escape(failure(turn)), turn.lang)}</div>'
     if turn.done:
         for key, value in turn.done.notices:
-            notes.append(words[key].format(language=endonym(value), count=_localised(value, turn.lang)))
+            notes.append(words[key].format(language=endonym(value), count=_localised(value, turn.lang), text=_isolated(value)))
         if turn.done.stopped:
             notes.append(words["stopped"])
     if turn.detected and turn.detected.detection.romanised and turn.detected.detection.lang == turn.lang:
         notes.append(words["romanised_note"].format(language=endonym(turn.lang)))
     answer_lang = turn.done.answer_lang if turn.done else turn.lang
     shown = {item.n for item in turn.retrieved.evidence} if turn.retrieved else set()
+    doubtful = turn.done.unsupported if turn.done else ()
     body = (
-        _cited(turn.text, position, shown, words)
+        _cited(turn.text, position, shown, doubtful, words)
         if turn.text
-        else f'<span class="m-wait">{escape(words["thinking" if turn.detected else "loading"])}</span>'
+        else f'<span class="m-wait" role="status">{escape(_waiting(turn, words))}</span>'
     )
     waiting = "" if turn.over else '<span class="m-caret" aria-hidden="true"></span>'
     foot = "".join(f'<p class="m-note" lang="{turn.lang}" dir="{direction(turn.lang)}">{escape(note)}</p>' for note in notes)
-    return f'{question}<div class="m-answer">{_text(body + waiting, answer_lang)}{foot}{_timeline(turn, page_lang)}</div>'
+    searched = ""
+    if turn.searched:
+        searched = f'<p class="m-searched" lang="{turn.lang}" dir="{direction(turn.lang)}">{escape(words["searched_for"].format(text=_isolated(turn.searched)))}</p>'
+    return f'{question}<div class="m-answer">{searched}{_text(body + waiting, answer_lang)}{foot}{_timeline(turn, page_lang)}</div>'
+
+
+def _waiting(turn: Turn, words: Mapping[str, Any]) -> str:
+    """What happens while there is no answer yet."""
+    if not turn.queued:
+        return words["thinking" if turn.detected else "loading"]
+    ahead, seconds = number(turn.queued.ahead, turn.lang), math.ceil(turn.queued.seconds)
+    return words["queued_seconds" if seconds else "queued"].format(count=ahead, seconds=number(seconds, turn.lang))
 
 
 def failure(turn: Turn) -> str:
@@ -55,14 +68,17 @@ def failure(turn: Turn) -> str:
     return strings(turn.lang)[turn.failed.key].format(**{key: _localised(value, turn.lang) for key, value in turn.failed.values.items()})
 
 
-def _cited(text: str, position: int, shown: set[int], words: Mapping[str, Any]) -> str:
-    """Escaped text whose citation marks are links to their cards; consecutive marks of one source become one link at the end."""
+def _cited(text: str, position: int, shown: set[int], doubtful: Sequence[str], words: Mapping[str, Any]) -> str:
+    """Escaped text whose citation marks are links to their cards; consecutive marks of one source become one link at the end.
+
+    Sentences that are `doubtful` are marked as such.
+    """
     parts, last = [], 0
     matches = list(MARK.finditer(text))
     for i, match in enumerate(matches):
         n = int(match.group(1))
         between = text[match.end() : matches[i + 1].start()] if i + 1 < len(matches) else ""
-        parts.append(escape(text[last : match.start()]))
+        parts.append(_doubted(text[last : match.start()], doubtful, words))
         last = match.end()
         if n not in shown:
             continue
@@ -70,8 +86,17 @@ def _cited(text: str, position: int, shown: set[int], words: Mapping[str, Any]) 
             continue
         label = escape(words["citation"].format(n=n))
         parts.append(f'<a class="m-cite" href="#e{position}-{n}" aria-label="{label}" title="{label}">{n}</a>')
-    parts.append(escape(text[last:]))
+    parts.append(_doubted(text[last:], doubtful, words))
     return "".join(parts).replace("\n", "<br>")
+
+
+def _doubted(text: str, doubtful: Sequence[str], words: Mapping[str, Any]) -> str:
+    for sentence in doubtful:
+        before, found, after = text.partition(sentence)
+        if found:
+            mark = f'<span class="m-doubt" title="{escape(words["unsupported_sentence"])}">{escape(found)}</span>'
+            return _doubted(before, doubtful, words) + mark + _doubted(after, doubtful, words)
+    return escape(text)
 
 
 def _timeline(turn: Turn, page_lang: str) -> str:
@@ -79,7 +104,11 @@ def _timeline(turn: Turn, page_lang: str) -> str:
         return ""
     took = {name: turn.done.timings_ms[name] for name in ("detect", "retrieve", "generate")}
     shown = {name: number(f"{ms:.0f}" if ms >= 10 else f"{ms:.1f}", page_lang) for name, ms in took.items()}
-    return f'<p class="m-time">{escape(strings(page_lang)["timeline"].format(**shown))}</p>'
+    words, said = strings(page_lang), []
+    if model := turn.done.model.get("generator"):
+        said.append(words["chosen_by" if turn.done.mode == "verbatim" else "written_by"].format(model=model))
+    said.append(words["timeline"].format(**shown))
+    return f'<p class="m-time">{" · ".join(f"<bdi>{escape(one)}</bdi>" for one in said)}</p>'
 
 
 def language_panel(turn: Turn | None, page_lang: str) -> str:
@@ -210,6 +239,11 @@ def _lines(text: str) -> str:
 
 def _number(value: float, lang: str) -> str:
     return number(f"{value:.2f}", lang)
+
+
+def _isolated(text: str) -> str:
+    """`text` in a sentence that may run in the other direction."""
+    return f"\u2068{text}\u2069"
 
 
 def _localised(value: str, lang: str) -> str:

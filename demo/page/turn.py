@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from demo.events import Detected, Done, Event, Failed, Replaced, Retrieved, Token
+from demo.events import Detected, Done, Event, Failed, Queued, Replaced, Retrieved, Searched, Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,9 @@ class Turn:
     question: str
     page_lang: str
     detected: Detected | None = None
+    searched: str = ""  # what a follow-up was read as
     retrieved: Retrieved | None = None
+    queued: Queued | None = None  # while others have their turn
     text: str = ""
     done: Done | None = None
     failed: Failed | None = None
@@ -30,10 +32,14 @@ def after(turn: Turn, event: Event) -> Turn:
     match event:
         case Detected():
             return replace(turn, detected=event)
+        case Searched():
+            return replace(turn, searched=event.text)
         case Retrieved():
             return replace(turn, retrieved=event)
+        case Queued():
+            return replace(turn, queued=event)
         case Token():
-            return replace(turn, text=turn.text + event.text)
+            return replace(turn, text=turn.text + event.text, queued=None)
         case Replaced():
             return replace(turn, text=event.text)
         case Done():

@@ -31,7 +31,7 @@ def heat_map(
                 f'<rect x="{left + size * x}" y="{top + size * y}" width="{size - 1}" height="{size - 1}" style="fill:{ACCENT}" '
                 f'fill-opacity="{0.06 + 0.64 * share:.2f}"><title>{escape(row)}, {escape(column)}: {share:.3f}{many}</title></rect>'
             )
-            if share >= 0.005:
+            if share >= 0.005 or not share:  # "0.00" would say that a rare one never happened
                 parts.append(_text(left + size * (x + 0.5), top + size * (y + 0.6), f"{share:.2f}", "middle"))
     return _svg(left + size * len(columns) + 10, top + size * len(rows) + 10, title, parts)
 

@@ -182,6 +182,9 @@ def _export(arguments: Sequence[str], prog: str) -> int:
     _, rows = _read(options.run)
     for path in trec.export(rows, options.out):
         _say(f"written to {path}")
+    _say(
+        "A kept run holds the first passages of each query, not its whole ranking: what looks past them, such as mAP, comes out a little lower."
+    )
     return 0
 
 

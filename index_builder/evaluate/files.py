@@ -71,8 +71,10 @@ def json_file(path: Path) -> Any:
         raise MajlisError(f"{path}: not valid JSON ({error}). Download it again.") from error
 
 
-def field(row: dict[str, Any], key: str, kind: type | tuple[type, ...], where: str) -> Any:
+def field(row: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     """row[key], or MajlisError that says what was found there."""
+    if not isinstance(row, dict):
+        raise MajlisError(f"{where}: expected an object with {key!r}, found {row!r:.60}.")
     if not isinstance(row.get(key), kind):
         kinds = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
         found = f"{row[key]!r:.60}" if key in row else f"only {', '.join(row) or 'nothing'}"

@@ -23,7 +23,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-
 table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-size: .9rem; }
 th, td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); text-align: end; white-space: nowrap; font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: start; }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem; }
+.charts { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1rem; }
 .charts svg { max-width: 100%; height: auto; flex: 0 1 auto; }
 .worst { border-inline-start: 3px solid var(--accent); padding-inline-start: .8rem; margin: 1rem 0; }
 .worst p { margin: .2rem 0; }
@@ -97,7 +97,7 @@ def _pairs(rows: Sequence[Row]) -> str:
 
 def _over_k(rows: Sequence[Row]) -> str:
     """Share of what is relevant that is among the first k, by language."""
-    ranked = [row for row in rows if "ranks" in row and "lang" in row]
+    ranked = [{"lang": "all"} | row for row in rows if "ranks" in row]
     if not ranked:
         return ""
     series = {}
@@ -137,7 +137,9 @@ def _timings(rows: Sequence[Row]) -> str:
     if not timed:
         return ""
     return charts.spread_chart(
-        "whole answer", {lang: [row["timings_ms"]["total"] for row in group] for lang, group in by_language(timed).items()}, "ms"
+        "whole answer, ms: the median is named; box: the middle half, line: 5 % to 95 %",
+        {lang: [row["timings_ms"]["total"] for row in group] for lang, group in by_language(timed).items()},
+        "ms",
     )
 
 

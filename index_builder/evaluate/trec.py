@@ -79,6 +79,8 @@ def read_run(path: Path, queries: Iterable[str] | None = None) -> dict[str, dict
 
 
 def write_run(run: Mapping[str, Mapping[str, float]], path: Path, tag: str = "majlis") -> None:
+    """Raises MajlisError for an id with white space, which parts the fields of these files."""
+    _check_ids(run)
     lines = [
         f"{query} Q0 {passage} {rank} {scores[passage]:.6f} {tag}\n"
         for query, scores in run.items()
@@ -88,6 +90,8 @@ def write_run(run: Mapping[str, Mapping[str, float]], path: Path, tag: str = "ma
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: Path) -> None:
+    """Raises MajlisError for an id with white space."""
+    _check_ids(qrels)
     _write(path, [f"{query} 0 {passage} {grade}\n" for query, grades in qrels.items() for passage, grade in grades.items()])
 
 
@@ -100,6 +104,13 @@ def export(rows: Iterable[Row], folder: Path) -> list[Path]:
     write_run({row["id"]: dict(row["found"]) for row in kept}, folder / "run.trec")
     write_qrels({row["id"]: row["relevant"] for row in kept}, folder / "qrels.trec")
     return [folder / "run.trec", folder / "qrels.trec"]
+
+
+def _check_ids(found: Mapping[str, Mapping[str, float]]) -> None:
+    for query, passages in found.items():
+        for one in (query, *passages):
+            if len(one.split()) != 1:
+                raise MajlisError(f"The id {one!r} holds white space, which parts the fields of a TREC file. Give ids without it.")
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

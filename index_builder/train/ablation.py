@@ -18,7 +18,7 @@ from index_builder.digest import file_sha256
 from index_builder.evaluate.files import digests
 from index_builder.evaluate.measure import Task
 from index_builder.evaluate.runs import Row, Table
-from index_builder.train.data import Example, read_rows
+from index_builder.train.data import Example, read_rows, training_files
 from index_builder.train.encoder import (
     Config,
     Sampler,
@@ -174,8 +174,7 @@ def ablation_task(config: Config, data: Path, teacher: Path, work: Path, steps: 
             say(f"{variant.name}: {row['scores']}, {row['ms_per_step']:.0f} ms a step")
             yield row
 
-    files = [path for part in ("parallel", "qa", "romanised", "dev") for path in sorted((data / part).glob("*.xz"))]
-    configuration = {"config": asdict(config), "steps": steps, "data": digests(files), "teacher": file_sha256(weights)[:16]}
+    configuration = {"config": asdict(config), "steps": steps, "data": digests(training_files(data)), "teacher": file_sha256(weights)[:16]}
     note = (
         f"Runs of {steps:,} steps from one seed and one vocabulary, so that a difference of a point or so may be chance, and what is slow to learn is not seen. FLORES dev P@1 "
         "(997 sentences) and success@10 of the held-out questions among all their answers. A step takes longer while the machine does other work."

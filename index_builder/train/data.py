@@ -1,16 +1,14 @@
 """Training files -> examples. An example is a few texts in different languages, or a question and the sentence that answers it, that mean one thing."""
 
-import json
-import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from index_builder.evaluate.files import json_lines, text_lines
 from index_builder.text import sentences
 from index_builder.vocabulary import MajlisError
 
-FAMILIES = ("parallel", "romanised", "question")
 NAME_SOURCES = ("libmateweather-places", "aosp-deskclock-cities", "cldr-ter")
 
 
@@ -20,16 +18,33 @@ class Example:
 
     source: str  # where it came from: "tatoeba-manythings"
     licence: str
-    family: str  # of FAMILIES
+    family: str  # "parallel", "romanised" or "question"
     sides: dict[str, list[str]]
 
 
+def training_files(data: Path) -> list[Path]:
+    """Everything that the encoder is trained and measured on."""
+    return [path for part in ("parallel", "qa", "romanised", "dev") for path in sorted((data / part).glob("*.xz"))]
+
+
 def read_rows(path: Path) -> Iterator[str]:
+    """The lines of a training file. Raises MajlisError for a file that is not there, broken or not UTF-8, and says where."""
+    return (line for _, line in text_lines(_present(path)))
+
+
+def _columns(path: Path, count: int) -> Iterator[list[str]]:
+    """The first `count` columns of each line. Raises MajlisError for a line that has fewer."""
+    for where, line in text_lines(_present(path)):
+        columns = line.split("\t")[:count]
+        if len(columns) < count:
+            raise MajlisError(f"{where}: {len(columns)} columns, expected {count} with tabs between them. Mend or remove the line.")
+        yield columns
+
+
+def _present(path: Path) -> Path:
     if not path.is_file():
         raise MajlisError(f"Training file {path} is not there. Give the folder that holds it with --data.")
-    with lzma.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield line.rstrip("\n")
+    return path
 
 
 def read_parallel(data: Path) -> list[Example]:
@@ -37,8 +52,7 @@ def read_parallel(data: Path) -> list[Example]:
     joined: dict[tuple[str, str], Example] = {}
     for path in sorted((data / "parallel").glob("en-*.tsv.xz")):
         lang = path.name[3:5]
-        for row in read_rows(path):
-            english, other, source, licence = row.split("\t")[:4]
+        for english, other, source, licence in _columns(path, 4):
             source = source.split(":")[0]
             example = joined.setdefault((source, english), Example(source, licence, "parallel", {"en": [english]}))
             example.sides.setdefault(lang, []).append(other)
@@ -61,12 +75,11 @@ def split_names(examples: list[Example]) -> tuple[list[Example], list[Example]]:
 def read_romanised(data: Path) -> list[Example]:
     """The same words and sentences in native and in Latin letters: names meet across scripts, and romanised questions find their answers."""
     examples = []
-    for row in read_rows(data / "romanised" / "words.tsv.xz"):
-        lang, roman, native, source = row.split("\t")[:4]
+    for lang, roman, native, source in _columns(data / "romanised" / "words.tsv.xz", 4):
         examples.append(
             Example(f"{source.split(':')[0]}-{lang}", "CC BY 4.0 / CC BY-SA 4.0", "romanised", {lang: [native], "roman": [roman]})
         )
-    for row in map(json.loads, read_rows(data / "romanised" / "sentences.jsonl.xz")):
+    for _, row in json_lines(_present(data / "romanised" / "sentences.jsonl.xz")):
         if "flores" not in row["source"].lower():  # FLORES dev is what we measure on
             sides = {row["lang"]: [row["native"]], "roman": [row["roman"]]}
             examples.append(Example(f"{row['source']}-sentences", row["licence"], "romanised", sides))
@@ -77,7 +90,7 @@ def read_questions(data: Path) -> tuple[list[Example], list[Example]]:
     """Question -> the sentence of its passage that holds the answer: (training, held-out tenth). A row whose answer is in no sentence is left out."""
     train: list[Example] = []
     held_out: list[Example] = []
-    for row in map(json.loads, read_rows(data / "qa" / "qa.jsonl.xz")):
+    for _, row in json_lines(_present(data / "qa" / "qa.jsonl.xz")):
         found = [sentence for sentence in sentences(row["passage"]) if row["answer"] in sentence]
         if not found:
             continue

@@ -17,10 +17,11 @@ import random
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -69,11 +70,25 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> "Config":
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        unknown = sorted(values.keys() - cls.__dataclass_fields__.keys())
-        if unknown:
-            raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(cls.__dataclass_fields__)}.")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        """Raises MajlisError for a file that cannot be read, and for settings that are unknown, of another type, or share out more than there is."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MajlisError(f"{path} cannot be read ({error}). Give a TOML file of settings with --config.") from error
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        for name, value in values.items():
+            if name not in cls.__dataclass_fields__:
+                raise MajlisError(f"{path}: unknown setting {name!r}; known are {', '.join(cls.__dataclass_fields__)}.")
+            default = cls.__dataclass_fields__[name].default
+            if type(value) is not type(default) and not (type(value) is int and type(default) is float):
+                raise MajlisError(f"{path}: {name} is {value!r}, expected something like {default!r}.")
+        config = cls(**values)
+        if not 0 < config.shares()["parallel"] <= 1:
+            raise MajlisError(
+                f"{path}: romanised_share {config.romanised_share} and question_share {config.question_share} leave {config.shares()['parallel']:.2f} of a batch "
+                "for parallel text. Give shares of 0 or more that add up to less than 1."
+            )
+        return config
 
     @property
     def needs_teacher(self) -> bool:
@@ -391,28 +406,45 @@ def shortened(weights: np.ndarray) -> np.ndarray:
     return ((bits + (1 << (drop - 1))) >> drop << drop).astype(np.uint16).view(np.float16)
 
 
-def save(model: StaticModel, tokenizer: Tokenizer, figures: dict[str, float], examples: list[Example], config: Config, out: Path) -> None:
-    """A sentence-transformers folder (StaticEmbedding, Normalize) with float16 weights, and what it was made from in `training.json`."""
-    out.mkdir(parents=True, exist_ok=True)
-    save_file({"embedding.weight": shortened(model.folded())}, out / "model.safetensors")
-    tokenizer.no_truncation()
-    tokenizer.save(str(out / "tokenizer.json"))
+def save(
+    model: StaticModel,
+    tokenizer: Tokenizer,
+    figures: dict[str, float],
+    examples: list[Example],
+    config: Config,
+    out: Path,
+    data: Mapping[str, str],
+) -> None:
+    """A sentence-transformers folder (StaticEmbedding, Normalize) with float16 weights, and what it was made from in `training.json`.
+
+    `data`: file name -> digest of what it was trained on. Files take their places when all are written; others in `out` stay.
+    """
     modules = [
         {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.StaticEmbedding"},
         {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.models.Normalize"},
     ]
-    (out / "1_Normalize").mkdir(exist_ok=True)
-    (out / "1_Normalize" / "config.json").write_text("{}\n", encoding="utf-8")
-    (out / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
     settings = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
-    (out / "config_sentence_transformers.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     sources = Counter((example.source, example.licence) for example in examples)
     record = {
         "config": asdict(config),
         "figures": figures,
+        "data": dict(data),
         "sources": [{"source": source, "licence": licence, "rows": rows} for (source, licence), rows in sources.most_common()],
     }
-    (out / "training.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as partial:
+        written = Path(partial)
+        (written / "1_Normalize").mkdir()
+        (written / "1_Normalize" / "config.json").write_text("{}\n", encoding="utf-8")
+        (written / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
+        (written / "config_sentence_transformers.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (written / "training.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        tokenizer.no_truncation()
+        tokenizer.save(str(written / "tokenizer.json"))
+        save_file({"embedding.weight": shortened(model.folded())}, written / "model.safetensors")
+        (out / "1_Normalize").mkdir(exist_ok=True)
+        for path in sorted(path for path in written.rglob("*") if path.is_file()):
+            path.replace(out / path.relative_to(written))
 
 
 def _digest(config: Config) -> str:

@@ -1,11 +1,12 @@
-"""Train the bundled nano Llama: vocabulary, first weights (generator_circuit), rows (generator_rows), training (generator_fit), GGUF (gguf_export)."""
+"""Train the bundled nano Llama: vocabulary, rows (generator_rows), meanings (generator_match), first weights (generator_circuit), training (generator_fit),
+GGUF (gguf_export)."""
 
 import json
 import random
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,19 +14,23 @@ import sentencepiece
 import torch
 from transformers import LlamaForCausalLM
 
-from index_builder.encode import BUNDLED, open_encoder
+from index_builder.encode import BUNDLED, Encoder, open_encoder
+from index_builder.search import Index
+from index_builder.store import BuildSettings, build_index
 from index_builder.train.data import read_parallel, read_rows
-from index_builder.train.generator_circuit import build_model, embeddings, nano_config
+from index_builder.train.generator_circuit import build_model, nano_config
 from index_builder.train.generator_fit import Schedule, fit
+from index_builder.train.generator_match import Matcher, fit_matcher, shuffled
 from index_builder.train.generator_rows import (
+    MOST_EVIDENCE,
     Ask,
-    Row,
     RowMaker,
     asks_of_corpus,
     asks_of_mkqa,
     asks_of_nativqa,
     asks_of_qa,
     asks_of_sentences,
+    retrieved,
 )
 from index_builder.train.generator_vocabulary import (
     CHAT_TEMPLATE,
@@ -50,13 +55,15 @@ class Config:
     longest: int = 1_000  # tokens of a training row
     sentences_per_language: int = 6_000
     source_weights: dict[str, float] = field(default_factory=dict)  # how often a row of a source is drawn, 1 where it is not named
+    matching_steps: int = 1_000  # of 64 rows
+    matching_rate: float = 2e-3
     steps: int = 2_000
     batch_tokens: int = 6_000
     learning_rate: float = 3e-4
     warmup: int = 50
     refuse: float = 0.12
-    frozen_layers: int = 2  # the lowest, which say where a token stands: exact as they are, and half of the backward pass
-    train_embeddings: bool = False  # few rows cannot improve 32,000 vectors, and would pull the languages apart
+    frozen_layers: int = 2  # the lowest, which say where a token stands: exact as they are, and a good part of the backward pass
+    train_embeddings: bool = False  # `matching_steps` has trained them on many times more rows
     quantisation: str = "Q8_0"
     checkpoint_every: int = 200
     evaluate_rows: int = 200
@@ -79,6 +86,10 @@ def read_settings(path: Path, known: set[str] | None) -> dict:
     if unknown:
         raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}.")
     return values
+
+
+# Settings that neither the vocabulary nor the meanings depend on.
+_LATE = {"steps", "batch_tokens", "learning_rate", "warmup", "longest", "frozen_layers", "train_embeddings", "quantisation", "checkpoint_every", "evaluate_rows"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +133,9 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     vectors = open_encoder(encoder)
     asks = gather(data, corpus, nativqa, config.sentences_per_language, config.seed)
-    digest = sha256(json.dumps([asdict(config), vectors.fingerprint, len(asks)], sort_keys=True).encode()).hexdigest()[:8]
-    words_file = work / f"vocabulary-{config.vocabulary}-{digest}.model"
+    said = asdict(config)
+    early = _digest([{name: value for name, value in said.items() if name not in _LATE}, vectors.fingerprint, len(asks)])
+    words_file = work / f"vocabulary-{early}.model"
     if not words_file.exists():
         partial = words_file.with_suffix(".partial")
         partial.write_bytes(train_vocabulary(_texts(data, asks, config), config.vocabulary))
@@ -131,30 +143,63 @@ def train(
     words = load_vocabulary(words_file)
     special = special_tokens(words)
     speaker = Nano(words, special.end_of_turn)
-    maker = RowMaker(asks, vectors, lambda text: len(words.encode(text)), config.context, config.seed)
+    maker = RowMaker(asks, vectors, lambda text: len(words.encode(text)), config.context, config.seed, own_retrieval(asks, corpus, vectors, work / "index", say))
     numbers = drawn(asks, config.source_weights)
-    held_out = held_out_rows(maker, asks, config.evaluate_rows, config.seed)
+    held_out = held_out_numbers(asks, config.evaluate_rows, config.seed)
+    rows = [maker.row(number, least_evidence=MOST_EVIDENCE) for number in held_out]
     say(f"{len(asks):,} questions of {len({ask.source for ask in asks})} sources, {words.vocab_size():,} pieces")
 
-    meaning, weight = piece_meanings(words, encoder)
-    table, trace = embeddings(meaning, special, weight, config.seed)
-    sample = [speaker.prompt(row.messages) for row in held_out[:8]]
-    model = build_model(nano_config(words.vocab_size(), special, config.context), table, trace, special, sample)
+    matcher = Matcher(*piece_meanings(words, encoder), seed=config.seed)
+    matcher_file = work / f"matching-{early}.pt"
+    if matcher_file.exists():
+        matcher.load_state_dict(torch.load(matcher_file, weights_only=True))
+    else:
+        maker.restart(f"{config.seed} matching")
+        pairs = (maker.pair(number, words.encode, refuse=config.refuse) for number in shuffled(numbers, f"{config.seed}"))
+        given = [maker.pair(number, words.encode, refuse=0.0, least_evidence=MOST_EVIDENCE) for number in held_out]
+        fit_matcher(matcher, pairs, given, config.matching_steps, config.matching_rate, say)
+        partial = matcher_file.with_suffix(".partial")
+        torch.save(matcher.state_dict(), partial)
+        partial.replace(matcher_file)
+
+    sample = [speaker.prompt(row.messages) for row in rows[:8]]
+    model = build_model(nano_config(words.vocab_size(), special, config.context), matcher.result(), special, sample, config.seed)
     model.model.embed_tokens.weight.requires_grad_(config.train_embeddings)
     for layer in model.model.layers[: config.frozen_layers]:
         layer.requires_grad_(False)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     say(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters")
-    figures = fit(model, maker, numbers, held_out, speaker, config.schedule(), work / f"checkpoint-{digest}.pt", config.longest, say)
+    figures = fit(model, maker, numbers, rows, speaker, config.schedule(), work / f"checkpoint-{_digest([said, early])}.pt", config.longest, say)
     return model, words, record_of(config, figures, asks)
 
 
-def held_out_rows(maker: RowMaker, asks: Sequence[Ask], count: int, seed: int) -> list[Row]:
-    """Rows whose questions are not trained on, as many of each language, always with five pieces of evidence."""
+def _digest(value: object) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def own_retrieval(asks: Sequence[Ask], corpus: Sequence[Entry], encoder: Encoder, folder: Path, say: Callable[[str], None]) -> dict[int, list[Entry]]:
+    """What our own retrieval finds for the questions about the corpus, in an index without generated queries: these are asked here, and would find themselves."""
+    if not corpus:
+        return {}
+    bare = [replace(entry, queries=()) for entry in corpus]
+    build_index(bare, encoder, folder, BuildSettings(), False, say)
+    index = Index(folder, encoder)
+    try:
+        return retrieved(asks, index)
+    finally:
+        index.close()
+
+
+def held_out_numbers(asks: Sequence[Ask], count: int, seed: int) -> list[int]:
+    """Asks that are not trained on, as many of each language; questions about the corpus before others."""
     chooser = random.Random(seed)
-    by_lang = {lang: [number for number, ask in enumerate(asks) if ask.held_out and ask.lang == lang] for lang in LANGUAGES}
-    chosen = [number for numbers in by_lang.values() for number in chooser.sample(numbers, min(len(numbers), count // len(LANGUAGES) + 1))]
-    return [maker.row(number, least_evidence=5) for number in chosen[: count + len(LANGUAGES)]]
+    chosen = []
+    for lang in LANGUAGES:
+        numbers = [number for number, ask in enumerate(asks) if ask.held_out and ask.lang == lang]
+        chooser.shuffle(numbers)
+        numbers.sort(key=lambda number: asks[number].source != "corpus queries")
+        chosen += numbers[: max(1, count // len(LANGUAGES))]
+    return chosen
 
 
 def record_of(config, figures: dict[str, float], asks: Sequence[Ask]) -> dict:

@@ -7,11 +7,12 @@ heads") and late interaction (Khattab and Zaharia 2020, ColBERT), and only uses 
 The stream is cut into named parts (`Layout`). The token embedding fills `meaning` (the bundled static encoder's vector of the piece, so that
 words of seven languages are comparable), `identity` (a random unit vector, which the tied output layer reads) and a few flags.
     layer 0   four heads look back 1 to 4 tokens: every token knows which tokens stand before it
-    layer 1   which piece of evidence a token belongs to (the digit before the nearest "]"); whether the answer has begun
-    layer 2   each word of the repeated question spreads one vote over the tokens of the evidence that mean the same; the source of a copied token
-    layer 3   the first position of the answer collects the votes; after a citation, the sentence that follows the quoted one is found again
+    layer 1   which piece of evidence a token belongs to (the digit before the nearest "]"); whether evidence, and the answer, have begun
+    layer 2   each word of the repeated question spreads its votes over the tokens of the evidence that mean the same; the source of a copied token
+    layer 3   the answer collects the votes; after a citation, the sentence that follows the quoted one is found again
     layer 4   pointing at the start of the chosen sentence; copying the next token; " [" after a sentence, and the number of its source
-Everything else (feed-forward layers, spare heads) starts with no effect, and all of it is trained.
+What the words mean, which dimensions the votes compare and what a vote counts was learned before (generator_match). Feed-forward layers and spare heads
+start with no effect, and are trained.
 """
 
 from dataclasses import dataclass
@@ -21,16 +22,18 @@ import torch
 from scipy.optimize import nnls
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from index_builder.train.generator_match import MEANING, VOTERS, Matching
+
 ROPE_THETA = 1e12  # so that most of a head's dimensions hardly turn within the context: they compare contents, the others distances
-MEANING, IDENTITY, TRACE, DIGITS = 112, 96, 20, 9
+IDENTITY, TRACE, DIGITS = 96, 20, 9
 _CONSTANT = 3.0  # large beside the rest of a token, so that its norm hardly depends on the token
-_MEANING_SCALE = 0.6  # beside identities of length 1
+_WEIGHT = 8.0  # flags stay small
+_CHOICE = 0.2  # likewise: the votes collected grow to about 10
 _FLAGS = ("constant", "bos", "newline", "close", "assistant", "system", "end", "asked", "colon", "open", "weight",
-          "before_newline", "before_start", "before_first", "before_refusal", "begins", "second", "answering")  # fmt: skip
+          "before_newline", "before_start", "before_first", "before_refusal", "begins", "second", "answering", "seen")  # fmt: skip
 WIDTH = 352
 HEADS, HEAD = 4, 96
 LAYERS = 5
-_REFUSAL = 36.0  # the score of the refusal beside those of the sentences of the evidence
 _AFTER = MEANING + IDENTITY + 4 * TRACE  # where the small parts of the stream begin
 
 
@@ -74,13 +77,10 @@ def nano_config(vocabulary: int, special: Special, context: int = 2048) -> Llama
     )  # fmt: skip
 
 
-def embeddings(meaning: np.ndarray, special: Special, weight: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(vocabulary, WIDTH) token embeddings, and the (TRACE, IDENTITY) projection by which a token remembers those before it.
-
-    meaning (vocabulary, MEANING), of rows whose length says how much a piece matters; weight (vocabulary,) in about [0, 1].
-    """
+def embeddings(matching: Matching, special: Special, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(vocabulary, WIDTH) token embeddings, and the (TRACE, IDENTITY) projection by which a token remembers those before it."""
     random = np.random.default_rng(seed)
-    vocabulary = len(meaning)
+    vocabulary = len(matching.meaning)
     identity = random.normal(size=(vocabulary, IDENTITY))
     trace, _ = np.linalg.qr(random.normal(size=(IDENTITY, TRACE)))
     named = (*special.digits, special.newline, special.bos, *special.close[:1])
@@ -98,14 +98,15 @@ def embeddings(meaning: np.ndarray, special: Special, weight: np.ndarray, seed: 
     identity[special.end_of_turn] = 1.15 * identity[special.newline] + 0.6 * identity[special.end_of_turn]
 
     table = np.zeros((vocabulary, WIDTH))
-    table[:, Layout.meaning] = _MEANING_SCALE * meaning
+    table[:, Layout.meaning] = matching.meaning
     table[:, Layout.identity] = identity
-    markers = [special.bos, special.newline, *special.close]
-    table[markers, : Layout.meaning[-1] + 1] = 0
+    # What is a flag has no meaning beside it: a long vector would weaken the flag, since a token's norm divides all of it.
+    marks = [special.bos, special.newline, *special.close, *special.sentence_end, *special.asked, *special.colon, *special.digits]
+    table[np.ix_(marks, Layout.meaning)] = 0
     flag = Layout.flag
     table[:, flag["constant"]] = _CONSTANT
-    table[:, flag["weight"]] = weight
-    table[markers, flag["weight"]] = 0
+    table[:, flag["weight"]] = matching.weight / _WEIGHT
+    table[marks, flag["weight"]] = -0.5
     for name, tokens in (
         ("bos", [special.bos]), ("newline", [special.newline]), ("assistant", [special.assistant]), ("system", [special.system]),
         ("open", [special.open]), ("asked", special.asked), ("colon", special.colon),
@@ -123,7 +124,7 @@ _FREQUENCY = ROPE_THETA ** -(np.arange(HEAD // 2) / (HEAD // 2))
 _STILL = [i for i in range(HEAD // 2) if _FREQUENCY[i] < 3e-4]  # turn by less than half a radian in 1,600 tokens
 _CONTENT = np.array(_STILL + [i + HEAD // 2 for i in _STILL])
 _TURNING = [i for i in range(HEAD // 2) if i not in _STILL]
-_RECENCY = 0.5  # by which a score falls per token of distance
+_RECENCY = 1.0  # by which a score falls per token of distance
 
 
 class _Head:
@@ -183,9 +184,10 @@ def _any_source() -> np.ndarray:
     return _rows(Layout.source).sum(0)
 
 
-def build_model(config: LlamaConfig, table: np.ndarray, trace: np.ndarray, special: Special, sample: list[list[int]]) -> LlamaForCausalLM:
+def build_model(config: LlamaConfig, matching: Matching, special: Special, sample: list[list[int]], seed: int = 0) -> LlamaForCausalLM:
     """The model with the circuit in it. `sample`: a few tokenised prompts, by which the scale of each layer's input is measured."""
-    torch.manual_seed(0)
+    table, trace = embeddings(matching, special, seed)
+    torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
     with torch.no_grad():
         model.model.embed_tokens.weight.copy_(torch.from_numpy(table))
@@ -195,9 +197,11 @@ def build_model(config: LlamaConfig, table: np.ndarray, trace: np.ndarray, speci
         own = np.zeros((TRACE, WIDTH))
         own[:, Layout.identity] = trace
         number = Layout.identity, table[list(special.digits)][:, Layout.identity].T  # one-hot -> identity of the digit
-        for index, heads in enumerate(_circuit(own, table, special, number)):
+        for index, heads in enumerate(_circuit(matching, own, table, special, number)):
             scale = _scale_at(model, index, sample)
             _write(model.model.layers[index].self_attn, heads, scale)
+            if index == 1:
+                _make_whole(model, sample)
         scale = _scale_at(model, LAYERS, sample)
         gains = torch.zeros(WIDTH)
         gains[Layout.identity] = 4.0 / scale
@@ -216,6 +220,17 @@ def _scale_at(model: LlamaForCausalLM, layer: int, sample: list[list[int]]) -> f
             model.model(input_ids=torch.tensor([row]))
             hook.remove()
         return float(torch.cat([hidden.reshape(-1, WIDTH).pow(2).mean(1).rsqrt() for hidden in seen]).mean())
+
+
+def _make_whole(model: LlamaForCausalLM, sample: list[list[int]]) -> None:
+    """Scales what layer 1 writes as the source, so that it is 1 for a token of the evidence: whole layers above count on it."""
+    seen = []
+    hook = model.model.layers[2].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][..., Layout.source]))
+    for row in sample:
+        model.model(input_ids=torch.tensor([row]))
+    hook.remove()
+    highest = torch.cat([source.reshape(-1, DIGITS).max(1).values for source in seen])
+    model.model.layers[1].self_attn.o_proj.weight[Layout.source] /= highest[highest > 0.5].mean()
 
 
 def _write(attention, heads: list[_Head], scale: float) -> None:
@@ -237,7 +252,7 @@ def _write(attention, heads: list[_Head], scale: float) -> None:
         attention.o_proj.weight[:, rows] = torch.from_numpy(head.output).float()
 
 
-def _circuit(own: np.ndarray, table: np.ndarray, special: Special, number) -> list[list[_Head]]:
+def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Special, number) -> list[list[_Head]]:
     traces = [_rows(places) for places in Layout.traces]
     flag = _flag
     # what a head writes when it rests on the beginning of the text must be nothing
@@ -251,10 +266,10 @@ def _circuit(own: np.ndarray, table: np.ndarray, special: Special, number) -> li
         head = _Head().near(np.full(8, 16.0), distance).carry(own, Layout.traces[distance - 1])
         if distance == 1:
             places = [Layout.flag[name] for name in ("before_newline", "before_start", "before_first", "before_refusal")]
-            head.carry(np.stack([flag("newline"), flag("end") + 0.9 * flag("colon"), flag("asked"), flag("system")]), np.array(places))
+            head.carry(np.stack([flag("newline"), flag("end"), flag("asked") + 0.95 * flag("colon"), flag("system")]), np.array(places))
             head.carry((flag("close") + flag("assistant"))[None], np.array([Layout.flag["begins"]]))
         if distance == 2:
-            head.carry((flag("end") + flag("asked") + flag("colon"))[None], np.array([Layout.flag["second"]]))
+            head.carry((flag("end") + flag("asked") + flag("colon") + flag("system"))[None], np.array([Layout.flag["second"]]))
         layer0.append(head)
 
     # identity of a digit (its trace) -> one-hot; the traces of digits are at right angles
@@ -266,28 +281,34 @@ def _circuit(own: np.ndarray, table: np.ndarray, special: Special, number) -> li
     layer1 = [
         _Head().near(recency).compare(ask, mark[None], 300.0).carry(to_digit, Layout.source),
         _Head().compare(ask, (flag("assistant") + 0.5 * bos)[None], 60).carry(flag("assistant")[None], np.array([Layout.flag["answering"]])),
+        _Head().compare(ask, flag("close")[None], 30.0).carry(flag("close")[None], np.array([Layout.flag["seen"]])),
     ]
 
     meaning = _rows(Layout.meaning)
-    def same_context(head: _Head) -> _Head:
-        """Looks at the token after the one that stood in this context before: this token, and with less weight the two before it."""
-        for asking, asked, strength in ((own, traces[0], 30.0), (traces[0], traces[1], 15.0), (traces[1], traces[2], 10.0)):
+    # Where only some tokens may be looked at, the others are pushed down, and not these up: a token's norm then changes nothing between these.
+    evidence = 30 * (_any_source() - one)
+
+    def same_context(head: _Head, contexts: int = 3) -> _Head:
+        """Looks at the token after the one that stood in this context before: this token, and with less weight those before it."""
+        for asking, asked, strength in ((own, traces[0], 30.0), (traces[0], traces[1], 15.0), (traces[1], traces[2], 10.0))[:contexts]:
             head.compare(asking, asked, strength)
         head.compare(flag("begins")[None], flag("second")[None], 12.0)  # the first token of a sentence has no context yet but its place
         return head.compare(ask, (22 * bos + 10 * _any_source())[None], 1.0)  # in the evidence rather than in the question
 
-    evidence = 12 * _any_source()
-    layer2 = [
+    def voter(place: int) -> _Head:
         # no word of the evidence votes: where a source is known the beginning is looked at instead
-        _Head().compare(meaning[:44], meaning[:44], 14.0).compare(own, own, 5.0)
-        .compare(ask, (evidence + 10 * bos)[None], 1.0).compare(_any_source()[None], bos[None], 60.0)
-        .carry(_rows(Layout.source), Layout.vote),
-        same_context(_Head()).carry(_rows(Layout.source), Layout.copied),
-    ]  # fmt: skip
+        head = _Head().compare(matching.query[place] @ meaning, matching.key[place] @ meaning, 1.0)
+        head.compare(ask, (evidence + (30 + matching.sink[place]) * bos)[None], 1.0).compare(_any_source()[None], bos[None], 60.0)
+        return head.carry(matching.share[place] * _CHOICE * _rows(Layout.source), Layout.vote)
 
+    layer2 = [*map(voter, range(VOTERS)), same_context(_Head()).carry(_rows(Layout.source), Layout.copied)]
+
+    votes = _rows(Layout.vote).sum(0) / _CHOICE
+    told = _WEIGHT * flag("weight") + matching.certainty * votes + 30 * (flag("seen") - one) - 30 * (_any_source() + flag("newline"))
+    collects = flag("assistant") + flag("answering")
     layer3 = [
-        _Head().compare(flag("assistant")[None], (4 * flag("weight") - 30 * _any_source())[None], 1.0).compare((one - flag("assistant"))[None], bos[None], 40.0)
-        .carry(8 * _rows(Layout.vote), Layout.choice),
+        _Head().compare(collects[None], told[None], 1.0).compare((one - collects)[None], bos[None], 60.0)
+        .carry(_rows(Layout.vote), Layout.choice),
         # "]" of the answer: the sentence that it cites ended 3 tokens before; what follows that end in the evidence comes next
         _Head().compare(np.concatenate([traces[2], traces[3]]), np.concatenate(traces[:2]), 24.0)
         .compare((flag("close") + flag("answering"))[None], -bos[None], 100.0).compare(ask, bos[None], 210.0)
@@ -298,17 +319,25 @@ def _circuit(own: np.ndarray, table: np.ndarray, special: Special, number) -> li
     to_open[Layout.identity, 0] = table[special.open, Layout.identity]
     to_number = np.zeros((WIDTH, DIGITS))
     to_number[number[0]] = number[1]
-    start = 10 * _any_source() + 20 * flag("before_start") + 22 * flag("before_first") - 30 * flag("newline")
+    # the start of a sentence and within a piece of evidence: either alone is pushed down
+    start = 15 * (flag("before_start") + flag("before_first") + 2 * flag("before_refusal") + _any_source() - 2 * one) - 30 * flag("newline")
+    start = start + 3 * flag("before_first") + (3 + matching.refusal) * flag("before_refusal") + _padded(matching.prior) @ _rows(Layout.source)
     layer4 = [
-        _Head().compare(_rows(Layout.choice), _rows(Layout.source), 12.0).compare(flag("assistant")[None], (start + _REFUSAL * flag("before_refusal"))[None], 1.0)
+        _Head().compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 1.0).compare(flag("assistant")[None], start[None], 1.0)
         .compare((one - flag("assistant"))[None], bos[None], 60.0).carry(6 * identity, Layout.identity),
-        same_context(_Head()).compare(flag("assistant")[None], bos[None], 60.0).carry(4 * identity, Layout.identity),
+        same_context(_Head(), 2).compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 1.0)
+        .compare(flag("assistant")[None], bos[None], 60.0).carry(4 * identity, Layout.identity),
         _Head().compare((flag("end") + flag("answering") - 1.5 * one)[None], flag("assistant")[None], 60.0).compare(ask, bos[None], 6.0)
         .carry(14 * flag("assistant")[None], to_open),
         _Head().near(np.full(8, 16.0), 1, asks=flag("open")).compare((one - flag("open"))[None], bos[None], 60.0)
         .carry(14 * _rows(Layout.copied), to_number),
     ]  # fmt: skip
     return [heads + [_Head() for _ in range(HEADS - len(heads))] for heads in (layer0, layer1, layer2, layer3, layer4)]
+
+
+def _padded(prior: np.ndarray) -> np.ndarray:
+    """(DIGITS,): places that were never seen count as the last one that was."""
+    return np.pad(prior, (0, DIGITS - len(prior)), mode="edge")
 
 
 def _recency() -> np.ndarray:

@@ -135,6 +135,8 @@ def fit(
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
         say(f"going on from step {first:,}")
+    else:
+        say(f"step 0/{schedule.steps:,}  {measure(model, held_out, speaker)}")
     chooser = random.Random(f"{schedule.seed} {first}")
     maker.restart(f"{schedule.seed} {first}")
     done_rows, began, losses = 0, time.monotonic(), []

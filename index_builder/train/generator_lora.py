@@ -12,9 +12,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from index_builder.encode import open_encoder
-from index_builder.train.generator import drawn, gather, held_out_rows, read_settings, record_of
+from index_builder.train.generator import drawn, gather, held_out_numbers, own_retrieval, read_settings, record_of
 from index_builder.train.generator_fit import Schedule, Speaker, fit
-from index_builder.train.generator_rows import RowMaker
+from index_builder.train.generator_rows import MOST_EVIDENCE, RowMaker
 from index_builder.train.gguf_export import QUANTISATIONS, convert, export_lora, quantise
 from index_builder.vocabulary import Entry, MajlisError
 
@@ -88,8 +88,9 @@ def train_lora(
     )
     asks = gather(data, corpus, nativqa, config.sentences_per_language, config.seed)
     digest = sha256(json.dumps([asdict(config), len(asks)], sort_keys=True).encode()).hexdigest()[:8]
-    maker = RowMaker(asks, open_encoder(encoder), count_tokens, config.context, config.seed)
-    held_out = held_out_rows(maker, asks, config.evaluate_rows, config.seed)
+    vectors = open_encoder(encoder)
+    maker = RowMaker(asks, vectors, count_tokens, config.context, config.seed, own_retrieval(asks, corpus, vectors, work / "index", say))
+    held_out = [maker.row(number, least_evidence=MOST_EVIDENCE) for number in held_out_numbers(asks, config.evaluate_rows, config.seed)]
     figures = fit(
         adapted, maker, drawn(asks, config.source_weights), held_out, speaker, config.schedule(), work / f"lora-{digest}.pt", config.longest, say
     )

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from index_builder.encode import Encoder
+from index_builder.search import Index, Reader
 from index_builder.text import sentence_spans, sentences, words
 from index_builder.train.data import read_parallel, read_rows
 from index_builder.vocabulary import LANGUAGES, TOPICS, Entry, Evidence, Hit
@@ -60,10 +62,10 @@ def is_held_out(key: str, share: int = 2) -> bool:
 
 
 def asks_of_corpus(entries: Iterable[Entry]) -> list[Ask]:
-    """Native and generated questions about entries of a corpus, half of which, by the hash of their id, are held out."""
+    """Native and generated questions about entries of a corpus. One entry in five, by the hash of its id, is held out with all its questions."""
     found = []
     for entry in entries:
-        held_out, count = is_held_out(entry.entry_id), len(sentences(entry.text))
+        held_out, count = is_held_out(entry.entry_id, 5), len(sentences(entry.text))
         whole = tuple(range(min(count, _MOST_SENTENCES)))
         licence = "CC BY-SA 4.0" if entry.source.startswith("written for Majlis") else "as its corpus"
         if entry.kind == "qa":
@@ -167,42 +169,116 @@ def _nearest(question: str, entry: Entry) -> tuple[int, ...]:
     return (int(np.argmax(shared)),)
 
 
-class RowMaker:
-    """Adds wrong evidence to questions and writes the prompt and the answer."""
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A question and its numbered evidence, as tokens."""
 
-    def __init__(self, asks: Sequence[Ask], encoder: Encoder, count_tokens: Callable[[str], int], context: int, seed: int):
-        self._asks, self._count, self._context = asks, count_tokens, context
+    question: list[int]
+    evidence: list[list[int]]
+    right: int  # the place of the piece that answers, from 0; -1: none does
+    lang: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A question and the entries given with it, in the order of their numbers."""
+
+    ask: Ask
+    entries: tuple[Entry, ...]
+    right: int  # the number of the one that answers, from 1; 0: none does
+
+
+def retrieved(asks: Sequence[Ask], index: Index, depth: int = 2 * MOST_EVIDENCE) -> dict[int, list[Entry]]:
+    """Number of an ask -> what our own retrieval finds for it, best first, for every ask about an entry that the index holds."""
+    known = {entry.entry_id: entry for entry in index.entries()}
+    numbers = [number for number, ask in enumerate(asks) if ask.entry.entry_id in known]
+    vectors = index.encoder.encode([asks[number].question for number in numbers], "query")
+    return {
+        number: [hit.entry for hit in index.search_vector(asks[number].question, vector, depth, reader=Reader(asks[number].lang))]
+        for number, vector in zip(numbers, vectors, strict=True)
+    }
+
+
+class RowMaker:
+    """Adds wrong evidence to questions and writes the prompt and the answer.
+
+    Wrong evidence is what our own retrieval found for the question (`found`) or, where a question has no index, its nearest neighbours by the encoder.
+    Three rows in four number the evidence as retrieval does, best first, the others at random: the order tells something, and must not tell all.
+    """
+
+    def __init__(
+        self, asks: Sequence[Ask], encoder: Encoder, count_tokens: Callable[[str], int], context: int, seed: int,
+        found: Mapping[int, Sequence[Entry]] = MappingProxyType({}),
+    ):  # fmt: skip
+        self._asks, self._count, self._context, self._found = asks, count_tokens, context, found
         self._random = random.Random(seed)
         texts = [f"{ask.entry.question} {ask.entry.title} {ask.entry.text}" for ask in asks]
         self._entries = encoder.encode(texts, "passage")
         self._questions = encoder.encode([ask.question for ask in asks], "query")
         self._langs = np.array([ask.entry.lang for ask in asks])
         self._held_out = np.array([ask.held_out for ask in asks])
+        self._held_out_ids = {ask.entry.entry_id for ask in asks if ask.held_out}
 
     def restart(self, seed: str) -> None:
         """From here on the rows depend on `seed` alone, not on those made before."""
         self._random = random.Random(seed)
 
-    def row(self, number: int, most_evidence: int = MOST_EVIDENCE, refuse: float = 0.12, least_evidence: int = 1) -> Row:
-        """The row of asks[number]. With probability `refuse` its right evidence is left out and the answer is the refusal."""
+    def pick(self, number: int, most_evidence: int = MOST_EVIDENCE, refuse: float = 0.12, least_evidence: int = 1, in_order: float = 0.75) -> Picked:
+        """asks[number] among wrong evidence. With probability `refuse` its right evidence is left out; with `in_order` retrieval's order is kept."""
+        ask = self._asks[number]
+        refused = self._random.random() < refuse
+        count = self._random.randint(least_evidence, max(most_evidence, least_evidence))
+        kept = self._random.random() < in_order
+        if number in self._found:
+            ordered = self._nearest_found(number)
+            if refused:
+                chosen = [entry for entry in ordered if entry.entry_id != ask.entry.entry_id][:count]
+            else:
+                places = [place for place, entry in enumerate(ordered) if entry.entry_id == ask.entry.entry_id]
+                place = min(places[0] if places else count, count - 1)
+                chosen = [entry for entry in ordered if entry.entry_id != ask.entry.entry_id][: count - 1]
+                chosen.insert(place, ask.entry)
+        else:
+            wrong = self._wrong(number, max(count - 1, int(refused)))
+            pool = wrong + ([] if refused else [number])
+            pool.sort(key=lambda other: -float(self._entries[other] @ self._questions[number]))
+            chosen = [self._asks[other].entry for other in pool]
+        if not kept:
+            self._random.shuffle(chosen)
+        return Picked(ask, tuple(chosen), 0 if refused else 1 + [entry.entry_id for entry in chosen].index(ask.entry.entry_id))
+
+    def row(self, number: int, most_evidence: int = MOST_EVIDENCE, refuse: float = 0.12, least_evidence: int = 1, in_order: float = 0.75) -> Row:
+        """The row of pick(…). Where the right evidence is missing the answer is the refusal."""
         from demo.languages import strings
         from demo.prompt import build_messages, source_sentences
 
-        ask = self._asks[number]
-        refused = self._random.random() < refuse
-        wrong = self._wrong(number, max(self._random.randint(least_evidence, max(most_evidence, least_evidence)) - 1, int(refused)))
-        chosen = [self._asks[other].entry for other in wrong] + ([] if refused else [ask.entry])
-        self._random.shuffle(chosen)
-        chosen = [self._placed(entry) for entry in chosen]
+        picked = self.pick(number, most_evidence, refuse, least_evidence, in_order)
+        ask = picked.ask
+        chosen = [self._placed(entry) for entry in picked.entries]
         evidence = [Evidence(n, Hit(entry, n, 0.0, 0.0, 0.0, 0.0, "text"), 0, 0) for n, entry in enumerate(chosen, 1)]
         messages, given = build_messages(ask.question, evidence, ask.lang, self._count, self._context)
-        right = 0 if refused else 1 + [entry.entry_id for entry in chosen].index(ask.entry.entry_id)
-        if right not in given:  # it did not fit, so nothing in the prompt answers
-            right = 0
+        right = picked.right if picked.right in given else 0  # it may not have fitted, and then nothing in the prompt answers
         quoted = source_sentences(ask.entry)
         places = [place for place in ask.answer if place < len(given.get(right, ()))] or list(range(min(_MOST_SENTENCES, len(given.get(right, ())))))
         target = " ".join(f"{quoted[place]} [{right}]" for place in places) if right else strings(ask.lang)["unknown"]
         return Row(ask.source, ask.licence, ask.lang, tuple(messages), target, right, given, ask.held_out)
+
+    def pair(self, number: int, encode: Callable[[str], list[int]], longest: int = 220, **options) -> Pair:
+        """pick(…) as the tokens of the question and of each piece of evidence, without places and topics."""
+        from demo.languages import strings
+
+        picked = self.pick(number, **options)
+        pieces = [encode(f"{entry.question or entry.title} {entry.text}")[:longest] for entry in picked.entries]
+        question = encode(f"{strings(picked.ask.lang)['prompt_question']} {picked.ask.question}")
+        return Pair(question[:64], pieces, picked.right - 1, picked.ask.lang)
+
+    def _nearest_found(self, number: int) -> list[Entry]:
+        """What retrieval found, without entries that are held out from a question that is trained on."""
+        ask = self._asks[number]
+        found = self._found[number]
+        if not ask.held_out:
+            found = [entry for entry in found if entry.entry_id not in self._held_out_ids]
+        return [ask.entry if entry.entry_id == ask.entry.entry_id else entry for entry in found]
 
     def _placed(self, entry: Entry) -> Entry:
         """`entry` with a place and a topic at random where it has none: most evidence at run time has them, and they say nothing of the answer."""

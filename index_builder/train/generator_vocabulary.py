@@ -10,7 +10,8 @@ import sentencepiece
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from index_builder.train.generator_circuit import MEANING, Special
+from index_builder.train.generator_circuit import Special
+from index_builder.train.generator_match import MEANING
 from index_builder.vocabulary import MajlisError
 
 CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
@@ -24,6 +25,7 @@ CHAT_TEMPLATE = (
 _BRACKETS = str.maketrans("[]", "()")
 _MARKS = " [1] [2] [3] [4] [5] [6] [7] [8] [9]"  # so that brackets are pieces, and never part of one
 _END = regex.compile(r"[.!।॥…]+[\"'”’»)]*$")
+_SCALE = 0.6  # beside identities of length 1
 _CAP = 4.0  # lengths of the encoder's piece vectors lie between 0.5 (function words) and 4 (rare names)
 
 
@@ -95,4 +97,4 @@ def piece_meanings(words: sentencepiece.SentencePieceProcessor, encoder: Path) -
     _, _, directions = np.linalg.svd(vectors[length > 0].astype(np.float64), full_matrices=False)
     meaning = vectors @ directions[:MEANING].T
     meaning = np.pad(meaning, ((0, 0), (0, MEANING - meaning.shape[1])))  # an encoder of fewer dimensions
-    return meaning.astype(np.float32), np.clip(length / _CAP, 0, 1)
+    return (_SCALE * meaning).astype(np.float32), np.clip(length / _CAP, 0, 1)

@@ -81,9 +81,9 @@ def export_llama(
     for key, tensor in model.state_dict().items():
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue  # llama.cpp uses the token vectors where there is no output layer
-        part = key.split(".")[-2]
+        name_there, part = _gguf_name(key), key.split(".")[-2]
         tensor = tensor.detach().float().cpu()
-        out.add_tensor(_gguf_name(key), (_interleaved(tensor, heads[part]) if part in heads else tensor).contiguous().numpy())
+        out.add_tensor(name_there, (_interleaved(tensor, heads[part]) if part in heads else tensor).contiguous().numpy())
     try:
         out.write_header_to_file()
         out.write_kv_data_to_file()
@@ -178,7 +178,7 @@ def _token_type(words: sentencepiece.SentencePieceProcessor, token: int, user_de
 def _gguf_name(key: str) -> str:
     if key in _NAMES:
         return _NAMES[key]
-    _, _, layer, *inner, _ = key.split(".")
-    if inner[-1] not in _NAMES:
+    _, _, layer, *_, part, kind = key.split(".")
+    if part not in _NAMES or kind != "weight":
         raise ExportError(f"The weight {key} has no place in a GGUF of a Llama.")
-    return f"blk.{layer}.{_NAMES[inner[-1]]}.weight"
+    return f"blk.{layer}.{_NAMES[part]}.weight"

@@ -71,6 +71,7 @@ class Config:
     embedding_learning_rate: float = 1e-3  # lower, so that words the data hardly has stay where the encoder put them
     warm_up: int = 200
     label_smoothing: float = 0.1
+    alignment: float = 0.5  # weight of the loss that shows half of the heads where in the source a piece comes from; 0 leaves them free
     dropout: float = 0.0
     source_weights: Mapping[str, float] = field(default_factory=dict)  # of sources that begin so; 1 for the others
     question_share: float = 0.15  # of the rows of a batch: questions about a passage in its own language
@@ -78,6 +79,7 @@ class Config:
     crossed_share: float = 0.05  # from `cross_at` on: questions that the model has translated itself
     cross_at: int = 0  # step at which the model translates the questions and goes on with those too; 0: never
     crossed: int = 2  # languages that each question is translated into
+    refill: int = 16_384  # rows drawn at a time
     report_every: int = 50
     checkpoint_every: int = 500
 
@@ -149,27 +151,38 @@ def first_vectors(words: sentencepiece.SentencePieceProcessor, counts: np.ndarra
 
 
 def loss_of(model: M2M100ForConditionalGeneration, batch: Batch, config: Config, random: torch.Generator) -> tuple[torch.Tensor, int]:
-    """(mean cross-entropy over the target pieces, their number)."""
+    """(mean cross-entropy over the target pieces, with that of the alignment as `config` weighs it; the number of pieces)."""
     device = model.device
-    source, target = torch.from_numpy(batch.source).to(device), torch.from_numpy(batch.target).to(device)
+    source, target, places = (torch.from_numpy(part).to(device) for part in (batch.source, batch.target, batch.places))
     given = torch.cat([torch.full_like(target[:, :1], EOS), target[:, :-1]], dim=1)
     with torch.autocast(device.type, torch.bfloat16):
-        hidden = model.model(input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=given).last_hidden_state
+        out = model.model(
+            input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=given, output_attentions=config.alignment > 0
+        )
+        hidden = out.last_hidden_state
         asked = target != PAD
         asked[:, 0] = False  # the language is given, not written
-        gold, hidden = target[asked], hidden[asked]
-        table = model.lm_head.weight
-        if not config.candidates or config.candidates >= len(table):
-            return F.cross_entropy((hidden @ table.T).float(), gold, label_smoothing=config.label_smoothing), len(gold)
-        inside, place = torch.unique(gold, return_inverse=True)
-        others = torch.ones(len(table), dtype=torch.bool, device=device)
-        others[inside] = False
-        outside = others.nonzero().squeeze(1)
-        drawn = outside[torch.randperm(len(outside), generator=random)[: config.candidates].to(device)]
-        scores = (hidden @ table[torch.cat([inside, drawn])].T).float()
-        # each drawn piece stands for several that were not
-        scores[:, len(inside) :] += math.log(len(outside) / len(drawn))
-        return F.cross_entropy(scores, place, label_smoothing=config.label_smoothing), len(gold)
+        loss = _loss_of_words(hidden[asked], target[asked], model.lm_head.weight, config, random)
+        if config.alignment > 0 and (known := places >= 0).any():
+            at = places[known]
+            for weights in out.cross_attentions:  # (n, heads, t, s)
+                shown = weights[:, : weights.shape[1] // 2].mean(1)[known].gather(1, at[:, None])
+                loss = loss - config.alignment / len(out.cross_attentions) * (shown.float() + 1e-6).log().mean()
+    return loss, int(asked.sum())
+
+
+def _loss_of_words(hidden: torch.Tensor, gold: torch.Tensor, table: torch.Tensor, config: Config, random: torch.Generator) -> torch.Tensor:
+    if not config.candidates or config.candidates >= len(table):
+        return F.cross_entropy((hidden @ table.T).float(), gold, label_smoothing=config.label_smoothing)
+    inside, place = torch.unique(gold, return_inverse=True)
+    others = torch.ones(len(table), dtype=torch.bool, device=table.device)
+    others[inside] = False
+    outside = others.nonzero().squeeze(1)
+    drawn = outside[torch.randperm(len(outside), generator=random)[: config.candidates].to(table.device)]
+    scores = (hidden @ table[torch.cat([inside, drawn])].T).float()
+    # each drawn piece stands for several that were not
+    scores[:, len(inside) :] += math.log(len(outside) / len(drawn))
+    return F.cross_entropy(scores, place, label_smoothing=config.label_smoothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +214,13 @@ def train(config: Config, data: Path, work: Path, entries: Sequence[Entry] = (),
     words = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary))
     say(f"vocabulary of {words.vocab_size():,} pieces")
 
-    sampler = Sampler(words, config.seed, config.batch_tokens, config.most_tokens)
+    sampler = Sampler(words, config.seed, config.batch_tokens, config.most_tokens, config.refill)
     weights = np.array(row_weights(parallel, config.source_weights))
     sampler.add(parallel, list(weights * (1 - config.question_share - config.corpus_share - config.crossed_share) / weights.sum()))
     for rows, share in ((asking, config.question_share), (about_corpus, config.corpus_share)):
         sampler.add(rows, [share / max(1, len(rows))] * len(rows))
+    if config.alignment:
+        sampler.learn_lexicon()
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = new_model(config, first_vectors(words, sampler.counts, config.width, config.seed)).to(device)

@@ -20,6 +20,7 @@ import sentencepiece
 from index_builder.querygen.families import ASK, wanted
 from index_builder.text import sentences
 from index_builder.train.data import read_parallel, read_rows
+from index_builder.train.seq2seq_align import Lexicon, learn_lexicon
 from index_builder.vocabulary import LANGUAGES, Entry
 
 BOS, PAD, EOS, UNKNOWN = range(4)  # transformers' M2M-100 counts positions from pad + 1, CTranslate2 from 2: pad must be 1
@@ -27,6 +28,7 @@ CONTROL = (ASK, *(wanted(lang) for lang in LANGUAGES))
 _VOWELLED = regex.compile(r"[\u064B-\u065F\u0640\u0670\u06D6-\u06ED]")
 _CORPUS_LICENCE = "CC BY-SA 4.0"
 _SAMPLE = 60_000  # texts of each language that the vocabulary is made from
+_LEXICON_REFILLS = 4  # of translations that the lexicon is made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def train_vocabulary(rows: Iterable[Row], size: int, seed: int, out: Path) -> No
 class Batch:
     source: np.ndarray  # (n, s) int64, PAD at the end of shorter rows
     target: np.ndarray  # (n, t) int64: language token, text, EOS
+    places: np.ndarray  # (n, t) int64: where in the source each target piece comes from, -1 where that is not known
 
 
 class Sampler:
@@ -157,6 +160,7 @@ class Sampler:
         self._weights: list[float] = []
         self._ask, self._to = words.piece_to_id(ASK), {lang: words.piece_to_id(wanted(lang)) for lang in LANGUAGES}
         self.counts = np.zeros((len(LANGUAGES), words.vocab_size()))  # of each piece in each language
+        self._lexicon: Lexicon | None = None
 
     def add(self, rows: Sequence[Row], weights: Sequence[float]) -> None:
         texts = [text for row in rows for found in row.sides.values() for text in found]
@@ -175,42 +179,91 @@ class Sampler:
     def batches(self, refill: int) -> list[Batch]:
         """The batches of one refill, always the same ones for its number."""
         rng = np.random.default_rng((self._seed, refill))
+        pairs = self._drawn(refill, rng)
+        places = self._places(pairs)
+        order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i].source) // 4, len(pairs[i].target)))
+        groups: list[list[int]] = []
+        widths = (0, 0)
+        for i in order:
+            size = len(pairs[i].source), len(pairs[i].target)
+            wider = max(widths[0], size[0]), max(widths[1], size[1])
+            if not groups or (len(groups[-1]) + 1) * sum(wider) > self._batch_tokens:
+                groups.append([])
+                wider = size
+            groups[-1].append(i)
+            widths = wider
+        return [
+            Batch(
+                _padded([pairs[i].source for i in groups[g]], PAD),
+                _padded([pairs[i].target for i in groups[g]], PAD),
+                _padded([places[i] for i in groups[g]], -1),
+            )
+            for g in rng.permutation(len(groups))
+        ]
+
+    def learn_lexicon(self) -> None:
+        """From the translations among the rows so far; batches drawn before it say of copied words only where they come from."""
+        pairs = []
+        for refill in range(_LEXICON_REFILLS):
+            drawn = self._drawn(refill, np.random.default_rng((self._seed, refill)))
+            pairs += [_words_of(pair) for pair in drawn if not pair.asked]
+        self._lexicon = learn_lexicon(pairs, self._words.vocab_size())
+
+    def _drawn(self, refill: int, rng: np.random.Generator) -> "list[_Pair]":
         cumulative = np.cumsum(self._weights)
         offset = (refill * 0.6180339887498949) % 1
         chosen = np.searchsorted(cumulative / cumulative[-1], (np.arange(self._refill) + offset) / self._refill)
-        pairs = [self._pair(int(min(i, len(self._rows) - 1)), rng) for i in chosen]
-        pairs.sort(key=lambda pair: (len(pair[0]) // 4, len(pair[1])))
-        out, start, widths = [], 0, (0, 0)
-        for end, (source, target) in enumerate(pairs):
-            wider = max(widths[0], len(source)), max(widths[1], len(target))
-            if (end - start + 1) * sum(wider) > self._batch_tokens and end > start:
-                out.append(_batch(pairs[start:end]))
-                start, wider = end, (len(source), len(target))
-            widths = wider
-        out.append(_batch(pairs[start:]))
-        return [out[i] for i in rng.permutation(len(out))]
+        return [self._pair(int(min(i, len(self._rows) - 1)), rng) for i in chosen]
 
-    def _pair(self, i: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+    def _pair(self, i: int, rng: np.random.Generator) -> "_Pair":
         sides, lang = self._rows[i], self._langs[i]
-        if lang:
+        asked = bool(lang)
+        if asked:
             source, target, head = sides["passage"], sides["question"], [self._ask, self._to[lang]]
         else:
             a, b = rng.choice(len(sides), 2, replace=False)
             names = list(sides)
             source, target, lang = sides[names[a]], sides[names[b]], names[b]
             head = [self._to[lang]]
-        return (
+        return _Pair(
             [*head, *source[rng.integers(len(source))], EOS],
             [self._to[lang], *target[rng.integers(len(target))], EOS],
+            len(head),
+            LANGUAGES.index(lang),
+            asked,
         )
 
+    def _places(self, pairs: "Sequence[_Pair]") -> list[np.ndarray]:
+        """Of each target: by the lexicon in a translation, where the same piece stands first in a passage; the ends belong together."""
+        translated = iter(self._lexicon.places([_words_of(pair) for pair in pairs if not pair.asked]) if self._lexicon else ())
+        out = []
+        for pair in pairs:
+            if pair.asked or not self._lexicon:
+                first: dict[int, int] = {}
+                for place, piece in enumerate(pair.source[pair.head : -1]):
+                    first.setdefault(int(piece), place)
+                inner = np.array([first.get(int(piece), -1) for piece in pair.target[1:-1]], dtype=np.int64)
+            else:
+                inner = next(translated)
+            out.append(np.array([-1, *np.where(inner < 0, -1, inner + pair.head), len(pair.source) - 1]))
+        return out
 
-def _batch(pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
-    return Batch(_padded([source for source, _ in pairs]), _padded([target for _, target in pairs]))
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    source: list[int]  # with the tokens that say what is wanted, and EOS
+    target: list[int]  # with the language and EOS
+    head: int  # how many tokens say what is wanted
+    lang: int  # number of the target's language
+    asked: bool  # a question about a passage, not a translation
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    out = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
+def _words_of(pair: _Pair) -> tuple[np.ndarray, np.ndarray, int]:
+    return np.array(pair.source[pair.head : -1], dtype=np.int64), np.array(pair.target[1:-1], dtype=np.int64), pair.lang
+
+
+def _padded(rows: Sequence[Sequence[int] | np.ndarray], fill: int) -> np.ndarray:
+    out = np.full((len(rows), max(map(len, rows))), fill, dtype=np.int64)
     for line, row in zip(out, rows, strict=True):
         line[: len(row)] = row
     return out

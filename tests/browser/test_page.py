@@ -159,7 +159,28 @@ def test_the_served_page_names_no_other_host(address):
 def test_older_questions_keep_their_evidence(open_page):
     page = open_page("en-GB")
     ask(page, "What is a kalboishakhi storm?")
-    ask(page, "How do I behave as a guest in a Qatari majlis?")
+    ask(page, "How should a guest behave in a Qatari majlis?")
     assert page.locator(".m-question").count() == 2
     page.locator(".m-cite[href='#e1-1']").first.click()
     page.wait_for_function("() => document.querySelector('details.m-earlier').open")
+
+
+@pytest.mark.parametrize("locale, first, then, searched", [
+    ("en-GB", "How are weddings held in Dhaka?", "and in Kolkata?", "How are weddings held in Kolkata?"),
+    ("bn-BD", "কলকাতায় বিয়ে কীভাবে হয়?", "আর ঢাকায়?", "ঢাকায় বিয়ে কীভাবে হয়?"),
+])  # fmt: skip
+def test_a_follow_up_is_read_with_the_question_before_it(open_page, locale, first, then, searched):
+    page = open_page(locale)
+    ask(page, first)
+    assert page.locator(".m-searched").count() == 0
+    ask(page, then)
+    assert searched in page.locator(".m-searched").inner_text()
+
+
+def test_the_models_to_choose_from_are_shown_in_the_language_of_the_page(open_page):
+    page = open_page("ar-QA", width=360)
+    page.locator("#models > button").click()
+    page.locator(".m-model").first.wait_for()
+    assert "يتسع" in (text := page.locator("#model-list").inner_text()) or "تتسع" in text or "أكبر" in text
+    assert page.locator("#model-list .m-panel").evaluate("e => getComputedStyle(e).direction") == "rtl"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

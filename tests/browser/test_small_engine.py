@@ -8,9 +8,10 @@ import pytest
 from playwright.sync_api import Page
 
 from demo.engine import Question
-from demo.events import Detected, Detection, Done, Event, Failed, Retrieved, Token
+from demo.events import Detected, Detection, Done, Event, Failed, Queued, Retrieved, Searched, Token
+from demo.offers import Offer
 from demo.page import build_page
-from index_builder.vocabulary import Entry, Evidence, Hit
+from index_builder.vocabulary import Entry, Evidence, Hit, MajlisError
 from tests.browser.conftest import ask, free_port
 
 HOSTILE = "<script>window.broken = true</script><img src=x onerror='window.broken=true'> [9] **bold** ${1+1} {{2}}"
@@ -19,13 +20,37 @@ HOSTILE = "<script>window.broken = true</script><img src=x onerror='window.broke
 class SlowEngine:
     """Writes a word every 50 ms until it is stopped; its evidence and its words are hostile."""
 
+    modes, model_command, server = ("verbatim", "generate"), "", ""
+
     def __init__(self) -> None:
         self.stopped_after: list[float] = []
+        self.histories: list[tuple[str, ...]] = []
+        self.in_use = "none"
+
+    def offers(self) -> list[Offer]:
+        return [
+            Offer("nano", "Nano", "CC BY-SA 4.0", ("bn", "en"), 24_000_000, True, "", "yes", 0.0, self.in_use == "nano"),
+            Offer("large", HOSTILE, "MIT", (), 9_000_000_000, False, "", "no", 0.0, False),
+            Offer("broken", "Broken", "MIT", (), 9_000_000_000, True, "", "no", 0.0, False),
+        ]
+
+    def change(self, name: str) -> None:
+        if name == "broken":
+            raise MajlisError(HOSTILE)
+        self.in_use, self.modes = name, ("generate", "verbatim") if name == "nano" else ("verbatim", "generate")
 
     def ask(self, question: Question, cancel: threading.Event | None = None) -> Iterator[Event]:
         assert cancel is not None
+        self.histories.append(question.history)
         lang = question.lang or "en"
         yield Detected(Detection(lang, "Latn", False, 0.9, ((lang, 0.9), ("tr", 0.1)), why=HOSTILE), lang, bool(question.lang))
+        if question.history:
+            yield Searched(f"{question.history[-1]}: {question.text}")
+        if "wait" in question.text:
+            yield Queued(2, 61.0)
+            while "wait" in question.text and not cancel.wait(0.05):
+                pass
+            yield Queued(1, 0.0)
         if "fail" in question.text:
             yield Failed("model_failed", {"detail": HOSTILE})
             return
@@ -49,7 +74,7 @@ class SlowEngine:
 @pytest.fixture(scope="module")
 def small() -> Iterator[tuple[SlowEngine, str]]:
     engine = SlowEngine()
-    page = build_page(engine, ("verbatim", "generate"))
+    page = build_page(engine, engine)
     port = free_port()
     page.launch(server_name="127.0.0.1", server_port=port, prevent_thread_lock=True)
     yield engine, f"http://127.0.0.1:{port}/"
@@ -126,3 +151,55 @@ def test_a_new_conversation_ends_the_running_answer_and_stays_empty(open_page, s
     ask(page, "short")
     assert page.locator(".m-question").count() == 1
     page.locator("#ask").wait_for(state="visible")
+
+
+def test_questions_before_go_with_the_next_one_and_what_was_searched_is_shown(open_page, small):
+    engine, address = small
+    page = open_page(to=address)
+    ask(page, "short first")
+    ask(page, "short second")
+    assert engine.histories[-2:] == [(), ("short first",)]
+    assert "Searched for: \u2068short first: short second\u2069" in page.locator(".m-searched").inner_text()
+    page.click("#new")
+    page.locator(".m-empty").wait_for()
+    ask(page, "short third")
+    assert engine.histories[-1] == ()
+
+
+def test_who_waits_for_the_model_sees_their_place_and_can_stop_waiting(open_page, small):
+    page = open_page(to=small[1])
+    page.fill("#question textarea", "wait")
+    page.press("#question textarea", "Enter")
+    waiting = page.locator(".m-wait")
+    page.wait_for_function("document.querySelector('.m-wait')?.innerText.includes('Questions before yours: 2, about 61 s')")
+    assert waiting.get_attribute("role") == "status"
+    page.click("#stop")
+    page.locator(".m-note", has_text="Stopped.").wait_for()
+    assert page.locator(".m-wait").count() == 0
+
+
+@pytest.mark.parametrize("width, dark", [(1280, False), (360, True)])
+def test_a_reader_sees_what_each_model_would_cost_and_changes_it(open_page, small, width, dark):
+    engine, address = small
+    page = open_page(to=address, width=width, dark=dark)
+    page.locator("#models > button").click()
+    page.locator(".m-model").first.wait_for()
+    listed = page.locator("#model-list").inner_text()
+    assert "0.02 GB" in listed and "CC BY-SA 4.0" in listed and "বাংলা, English" in listed and "python -m demo models fetch large" in listed
+    assert "<script>" in listed, "a title is text"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    choose_model(page, "Nano")
+    page.locator("#model-said", has_text="Answers now use Nano.").wait_for()
+    page.wait_for_function("document.querySelector('#mode input:checked').value === 'verbatim'")
+    assert "in use" in page.locator(".m-model").first.inner_text()
+    choose_model(page, "Broken")
+    page.locator("#model-said [role=alert]").wait_for()
+    assert "<script>" in page.locator("#model-said").inner_text()
+    page.wait_for_function("document.querySelector('#model input').value === 'Nano'")
+    choose_model(page, "None: the evidence is quoted")
+    page.locator("#model-said", has_text="Answers are now quoted from the evidence.").wait_for()
+
+
+def choose_model(page: Page, title: str) -> None:
+    page.locator("#model input").click()
+    page.get_by_role("option", name=title).click()

@@ -217,7 +217,9 @@ def tables(found: Sequence[Row], protocol: str = "honest") -> list[Table]:
 
 
 def _groups(found: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
-    for name in dict.fromkeys(row["set"] for row in found):
+    """(set, language or part of it, its rows): each set by language, and at the end all of them where there are several."""
+    names = list(dict.fromkeys(row["set"] for row in found))
+    for name in names:
         of_set = [row for row in found if row["set"] == name]
         groups = by_language(of_set)
         yield from ((name, lang, group) for lang, group in groups.items())
@@ -227,6 +229,8 @@ def _groups(found: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
         other = [row for row in of_set if row.get("evidence_lang", row["lang"]) != row["lang"]]
         if own and other:
             yield from ((name, "own language", own), (name, "another language", other))
+    if len(names) > 1:
+        yield "all", "sets", list(found)
 
 
 def _right(found: Sequence[Row]) -> Table:
@@ -235,7 +239,7 @@ def _right(found: Sequence[Row]) -> Table:
         by_lang = {one: values_of(rows, "right") for one, rows in by_language(group).items()}
         lines.append((
             f"{name} {lang}", len(group), mean(values_of(group, "answered")), mean_with_interval(values_of(group, "right")),
-            macro_average(by_lang) if lang == "all" else None,
+            macro_average(by_lang) if lang in ("all", "sets") else None,
         ))  # fmt: skip
     note = f"An answer counts as right when it holds {RIGHT_FROM:.0%} of the words of a reference (case endings aside); no answer counts as wrong."
     return Table("answers", ("questions", "n", "answered", "right", "right, macro-average"), lines, note)

@@ -19,7 +19,7 @@ from index_builder.evaluate.suites.opening import (
     question_options,
     sample_option,
 )
-from index_builder.vocabulary import LANGUAGES, Entry
+from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 
 if TYPE_CHECKING:
     from demo.engine import Engine
@@ -88,12 +88,17 @@ def answered_by(engine: "Engine", mode: str) -> str:
 
 
 def bertscorers(folder: Path | None) -> dict[str, answering.scores.Score]:
-    """Language -> scorer, for the encoders that are there."""
+    """Language -> scorer, for the encoders that are there. Raises MajlisError when there is none."""
     if folder is None:
         return {}
     from index_builder.evaluate.bertscore import open_scorer
 
-    return {lang: open_scorer(folder / lang) for lang in LANGUAGES if (folder / lang).is_dir()}
+    present = [lang for lang in LANGUAGES if (folder / lang).is_dir()]
+    if not present:
+        raise MajlisError(
+            f"{folder} holds no folder {', '.join(LANGUAGES)}. Put a transformers encoder into the folder of its language, or leave --bertscore out."
+        )
+    return {lang: open_scorer(folder / lang) for lang in present}
 
 
 def _items(path: Path, split: str, entries: dict[str, Entry]) -> list[Item]:

@@ -81,6 +81,7 @@ def _rows(encoder: Encoder, lines: Mapping[str, Sequence[str]], done: frozenset[
                     "set": "bitext",
                     "lang": lang,
                     "scores": hits | {"P@1": round(sum(hits.values()) / len(hits), 4)},
+                    "by_lang": {other: hits[f"to {other}"] for other in nearest},
                 }
 
 

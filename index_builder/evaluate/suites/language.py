@@ -215,6 +215,9 @@ def _calibration(rows: Sequence[Row]) -> Table:
         ]
         if judged:
             lines.append((lang, len(judged), round(expected_calibration_error(judged), 4)))
+    if len(lines) > 1:
+        every = [(guess[1], guess[0] == row["lang"]) for row in own for length, guess in row["guesses"].items() if length != "1"]
+        lines.append(("all", len(every), round(expected_calibration_error(every), 4)))
     return Table("calibration of the stated confidence", ("", "n", "expected calibration error"), lines)
 
 

@@ -1,4 +1,8 @@
-"""LAReQA's XQuAD-R (Roy et al. 2020): answer sentences of several languages in one pool. Whoever prefers their own language loses."""
+"""LAReQA's XQuAD-R (Roy et al. 2020): answer sentences of several languages in one pool. Whoever prefers their own language loses.
+
+The folder holds LANG.json, an object with data[].paragraphs[], each with context, sentences, sentence_breaks and qas[] of id, question and
+answers[] {answer_start, text}; the same id is the same question in every language.
+"""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -9,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from index_builder.encode import Encoder
-from index_builder.evaluate.files import Source, digests, field, json_file, require
+from index_builder.evaluate.files import Source, Unique, digests, field, json_file, require
 from index_builder.evaluate.measure import Task, by_language
 from index_builder.evaluate.metrics import same_language_bias
 from index_builder.evaluate.runs import Cell, Row, Table
@@ -63,6 +67,7 @@ def read_xquad_r(files: Sequence[Path], langs: Sequence[str]) -> tuple[list[Cand
     pool: list[Candidate] = []
     asked: list[Asked] = []
     answers: dict[str, list[int]] = {}
+    unique = Unique("the question")
     for path, lang in zip(files, langs, strict=True):
         for number, paragraph in enumerate(_paragraphs(path), 1):
             where = f"{path}: paragraph {number}"
@@ -72,14 +77,18 @@ def read_xquad_r(files: Sequence[Path], langs: Sequence[str]) -> tuple[list[Cand
             first = len(pool)
             pool += [Candidate(lang, sentence.lstrip("\ufeff").strip()) for sentence in sentences]
             for qa in field(paragraph, "qas", list, where):
-                start = qa["answers"][0]["answer_start"]
+                if not isinstance(qa, dict) or not field(qa, "answers", list, where):
+                    raise MajlisError(f"{where}: a question without an answer ({qa!r:.60}). Download the file again.")
+                question, text = str(field(qa, "id", (str, int), where)), field(qa, "question", str, where)
+                start = field(qa["answers"][0], "answer_start", int, f"{where}, question {question!r}")
                 inside = next((i for i, (begin, end) in enumerate(breaks) if begin <= start < end), None)
                 if inside is None:
                     raise MajlisError(
-                        f"{where}: the answer of question {qa['id']!r} starts at {start}, in no sentence. Download the file again."
+                        f"{where}: the answer of question {question!r} starts at {start}, in no sentence. Download the file again."
                     )
-                asked.append(Asked(qa["id"], lang, qa["question"].strip()))
-                answers.setdefault(qa["id"], []).append(first + inside)
+                unique((lang, question), where)
+                asked.append(Asked(question, lang, text.strip()))
+                answers.setdefault(question, []).append(first + inside)
     return pool, asked, answers
 
 

@@ -1,9 +1,13 @@
-"""MKQA (Longpre et al. 2021) as published, with XOR-Full's script a language. Its answers are the same in every language, so that it
-cannot say whether an answer is in the right one."""
+"""MKQA (Longpre et al. 2021) as published, with XOR-Full's script for each language. Its answers are the same in every language, so that it
+cannot say whether an answer is in the right one.
+
+The file holds lines of example_id, queries {lang: text} and answers {lang: [{text, aliases}]}; it may be packed.
+"""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from index_builder.evaluate.files import Source, Unique, digests, field, json_lines, require
 from index_builder.evaluate.measure import Task
@@ -69,13 +73,26 @@ def read_gold(path: Path, langs: Sequence[str], sample: int = 0) -> list[Gold]:
         for lang in langs:
             if lang not in queries or lang not in answers:
                 raise MajlisError(f"{where}: nothing in {lang!r}, only {', '.join(queries)}. Name languages that MKQA has with --lang.")
-            texts = [text for one in answers[lang] for text in (one.get("text"), *(one.get("aliases") or ())) if text]
+            texts = [
+                text
+                for one in _objects(field(answers, lang, list, where), where)
+                for text in (one.get("text"), *(one.get("aliases") or ()))
+                if text
+            ]
+            if strange := [text for text in texts if not isinstance(text, str)]:
+                raise MajlisError(f"{where}: expected texts as answers in {lang!r}, found {strange[0]!r:.60}.")
             if texts and (not sample or len(by_lang[lang]) < sample):
                 by_lang[lang].append(Gold(f"{lang}/{example}", lang, queries[lang], tuple(dict.fromkeys(texts))))
     gold = [one for lang in langs for one in by_lang[lang]]
     if not gold:
         raise MajlisError(f"{path} holds no question with an answer in words in {', '.join(langs)}. Give the file as it is published.")
     return gold
+
+
+def _objects(values: Sequence[Any], where: str) -> Sequence[dict[str, Any]]:
+    if strange := [value for value in values if not isinstance(value, dict)]:
+        raise MajlisError(f"{where}: expected answers as objects with 'text', found {strange[0]!r:.60}.")
+    return values
 
 
 def read_predictions(path: Path, lang: str, gold: Sequence[Gold]) -> dict[str, str]:

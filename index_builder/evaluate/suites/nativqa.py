@@ -1,4 +1,9 @@
-"""MultiNativQA's nine configurations as published, through the whole engine or from a file of answers."""
+"""MultiNativQA's nine configurations as published, through the whole engine or from a file of answers.
+
+The folder holds one folder for each configuration, with files such as arabic_qa/NativQA_ar_msa_qa_test.json: a JSON list, or lines, of data_id,
+question and answer. They do not ship with Majlis (CC BY-NC-SA 4.0); to fetch them:
+hf download QCRI/MultiNativQA --repo-type dataset --local-dir DIR
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -14,6 +19,7 @@ from index_builder.vocabulary import MajlisError
 
 SUMMARY = "Answers to MultiNativQA, honest or with the protocol of its paper."
 WHERE, LICENCE = "huggingface.co/datasets/QCRI/MultiNativQA", "CC BY-NC-SA 4.0"
+FETCH = "hf download QCRI/MultiNativQA --repo-type dataset --local-dir"
 # configuration -> file, with the split to fill in
 FILES = {
     "arabic_qa": "NativQA_ar_msa_qa_{}.json", "assamese_in": "NativQA_asm_NA_in_{}.json", "bangla_bd": "NativQA_bn_scb_bd_{}.json",
@@ -58,7 +64,7 @@ def published_files(folder: Path, split: str, configs: tuple[str, ...] = ()) -> 
         expected = ", ".join(one.file for one in source.values())
         raise MajlisError(
             f"{folder} holds none of MultiNativQA's files. Expected any of {expected}, published at {WHERE} under {LICENCE}. They do not ship with "
-            "Majlis: download them and name their folder with --data. (Nepali is published as a test split alone.)"
+            f"Majlis: fetch them with `{FETCH} {folder}` and name that folder with --data. (Nepali is published as a test split alone.)"
         )
     return found
 

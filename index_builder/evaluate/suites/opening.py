@@ -97,13 +97,18 @@ def described_index(index: Index) -> dict[str, Any]:
 
 
 def described_engine(engine: "Engine") -> dict[str, Any]:
-    """For a run's configuration: index, encoder, language model, detector and judge of an engine."""
+    """For a run's configuration: index, encoder, language model, detector and the two judges of an engine."""
     return {
         "index": described_index(engine.index),
         "generator": engine.generator.name if engine.generator else "none",
         "detector": getattr(engine.detector, "name", type(engine.detector).__name__),
-        "relevance": sha256(repr(engine.relevance).encode()).hexdigest()[:12],
+        "relevance": _digest(engine.relevance),
+        "support": _digest(engine.support),
     }
+
+
+def _digest(fitted: object) -> str:
+    return sha256(repr(fitted).encode()).hexdigest()[:12]
 
 
 def check_sample(options: argparse.Namespace) -> None:

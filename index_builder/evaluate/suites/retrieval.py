@@ -1,4 +1,10 @@
-"""How well search finds: the bundled questions, or any folder of corpus, queries and qrels in the form of BEIR or TREC."""
+"""How well search finds: the bundled questions, or any folder of corpus, queries and qrels in the form of BEIR or TREC.
+
+Such a folder holds corpus.jsonl (_id, text, and where there are any title and lang) or corpus.tsv (id TAB text); queries.jsonl or
+queries.tsv likewise, all of them also as .gz or .xz; and qrels/SPLIT.tsv with BEIR's header, or qrels.txt as trec_eval reads it. It is
+indexed with the encoder below --out first. The bundled questions are *.jsonl of id, lang, split, question, evidence_lang and
+qrels {entry id: grade}, with answer and answer_en where a short one is known.
+"""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,8 @@
-"""XOR-Retrieve and XOR-Full (Asai et al. 2021) with the rules of the published scripts, on their files or through this engine."""
+"""XOR-Retrieve and XOR-Full (Asai et al. 2021) with the rules of the published scripts, on their files or through this engine.
+
+The gold file holds lines of id, question, lang and answers. Predictions of XOR-Retrieve are a list of {id, lang, ctxs: [passage text, …]}, best
+first, without titles; those of XOR-Full an object of question id -> short answer.
+"""
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, metavar="FILE", help=f"{SOURCES['retrieve'].file} or {SOURCES['full'].file}, from {_WHERE}"
     )
     parser.add_argument(
-        "--predictions", type=Path, metavar="FILE", help="predictions in the published form, instead of this index or engine"
+        "--predictions", type=Path, metavar="FILE", help="predictions in the published form (above), instead of this index or engine"
     )
     parser.add_argument("--lang", action="append", default=[], metavar="LANG", help="only questions in this language (may be repeated)")
 
@@ -64,6 +68,7 @@ def read_gold(path: Path, langs: Sequence[str] = ()) -> list[Gold]:
     gold = []
     for where, row in json_lines(path):
         answers = field(row, "answers", (list, str), where)
+        _texts(answers, "answers", where)
         one = Gold(str(field(row, "id", (str, int), where)), field(row, "lang", str, where), field(row, "question", str, where),
                    (answers,) if isinstance(answers, str) else tuple(answers))  # fmt: skip
         unique(one.question_id, where)
@@ -72,6 +77,11 @@ def read_gold(path: Path, langs: Sequence[str] = ()) -> list[Gold]:
     if not gold:
         raise MajlisError(f"{path} holds no question{f' in {chr(44).join(langs)}' if langs else ''}. Give the file as it is published.")
     return gold
+
+
+def _texts(values: Sequence[object], key: str, where: str) -> None:
+    if strange := [value for value in values if not isinstance(value, str)]:
+        raise MajlisError(f"{where}: expected texts in {key!r}, found {strange[0]!r:.60}.")
 
 
 # XOR-Retrieve
@@ -110,6 +120,7 @@ def read_contexts(path: Path, gold: Mapping[str, Gold]) -> dict[str, list[str]]:
         where = f"{path}: item {number}"
         question_id, contexts = str(field(row, "id", (str, int), where)), field(row, "ctxs", list, where)
         unique(question_id, where)
+        _texts(contexts, "ctxs", where)
         if question_id in gold:
             if row.get("lang") != gold[question_id].lang:
                 raise MajlisError(

@@ -14,7 +14,7 @@ from index_builder.vocabulary import MajlisError
 
 # A module each, with TITLE, NOTE and tables(options) -> list[Table]; each keeps a run of its own, so that one can be measured again alone.
 # One that may have nothing to measure says why in missing(options) -> str.
-PARTS = ("start", "detection", "encoding", "question", "hnsw", "index_build", "query_generation", "generator")
+PARTS = ("start", "detection", "encoding", "question", "hnsw", "index_build", "augment", "query_generation", "generator")
 LARGE = 1_000_000
 
 
@@ -66,7 +66,7 @@ def sizes(text: str, large: bool = False) -> tuple[int, ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help=f"one of {', '.join(PARTS)} (may be repeated)")
-    parser.add_argument("--runs", type=int, default=Options.runs, help="how often everything is measured (default 3)")
+    parser.add_argument("--runs", type=int, default=Options().runs, help="how often everything is measured (default 3)")
     parser.add_argument(
         "--sizes",
         default="10000,30000,100000",

@@ -1,16 +1,11 @@
 """Queries generated for passages: the lines that seq2seq.py measures, as a part of their own."""
 
 from benchmarks.measure import Options
-from benchmarks.seq2seq import BUNDLED, seq2seq_rows
-from index_builder.evaluate.runs import Table, portable
+from benchmarks.seq2seq import seq2seq_rows
+from index_builder.evaluate.runs import Table
 
 TITLE = "query generation"
 NOTE = "A model of the form that train-seq2seq trains, with random weights; ratios within one run."
-
-
-def missing(options: Options) -> str:
-    """Why nothing can be measured; empty when it can."""
-    return "" if (BUNDLED / "model.bin").is_file() else f"there is no query generator in {portable(str(BUNDLED))}"
 
 
 def tables(options: Options) -> list[Table]:

@@ -12,9 +12,9 @@ from demo import hub
 from demo.compose import Composed, Composing, choose, quoted, write
 from demo.events import Detected, Detection, Done, Event, Failed, Retrieved, Searched, Token
 from demo.expand import Expander, fused, open_expander
-from demo.followup import region_in, standalone
+from demo.followup import is_elsewhere, region_in, standalone
 from demo.generate import Generator, GeneratorDied, open_generator
-from demo.languages import LANGUAGE, all_endonyms, strings
+from demo.languages import LANGUAGE, all_endonyms, region_of, strings
 from demo.retrieve import Detects, Retrieval, native_script, retrieve
 from demo.settings import Settings
 from demo.verify import citations_of, unsupported
@@ -120,6 +120,8 @@ class Engine:
         translated = ""
         if retrieval.weak and self.expander:
             retrieval, translated = self._expanded(self.expander, retrieval, asked, lang, question.locale, region)
+        if retrieval.evidence and is_elsewhere(asked, _region(retrieval.evidence[0].hit.entry)):
+            retrieval = replace(retrieval, weak=True)
         retrieved_at = time.perf_counter()
         yield Retrieved(retrieval.evidence, retrieval.relevance, retrieval.weak)
         timings = {"detect": (detected_at - began) * 1e3, "retrieve": (retrieved_at - detected_at) * 1e3}
@@ -200,6 +202,10 @@ class Engine:
             composed.answer, composed.lang, composed.mode, composed.abstained, composed.stopped, citations,
             {name: round(value, 2) for name, value in timings.items()}, model, tuple(notices), doubtful,
         )  # fmt: skip
+
+
+def _region(entry: Entry) -> str:
+    return region_of(entry.locale, entry.region)
 
 
 def modes_of(preferred: str) -> tuple[str, ...]:

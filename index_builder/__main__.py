@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     encode = command("encode", _encode, "Encode the lines of standard input to a .npy file of float32 unit rows.")
     encode.add_argument("--kind", choices=("query", "passage"), required=True)
     encode.add_argument("--out", type=Path, required=True, metavar="X.npy")
-    encode.add_argument("--dimensions", type=int, metavar="N", help="keep the first N, which the bundled encoder is trained to bear at 64 and above")
+    encode.add_argument(
+        "--dimensions", type=int, metavar="N", help="keep the first N, which the bundled encoder is trained to bear at 64 and above"
+    )
     encode.add_argument("--json", action="store_true")
     encoder_option(encode)
 
@@ -233,7 +235,9 @@ def _encode(options: argparse.Namespace) -> int:
     encoder = _open(options)
     dimension = encoder.dimension if options.dimensions is None else options.dimensions
     if not 1 <= dimension <= encoder.dimension:
-        raise MajlisError(f"--dimensions is {dimension}, and the encoder makes vectors of {encoder.dimension}. Give 1 to {encoder.dimension}.")
+        raise MajlisError(
+            f"--dimensions is {dimension}, and the encoder makes vectors of {encoder.dimension}. Give 1 to {encoder.dimension}."
+        )
     partial = options.out.with_suffix(".partial")
     rows = 0
     # bytes, because text mode would decode as the locale says, and take a lone carriage return for the end of a line

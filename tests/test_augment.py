@@ -8,15 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import augment as benchmark
+from demo.events import Retrieved
+from demo.languages import endonym, strings
+from demo.page import render
+from demo.page.turn import Turn
+from demo.retrieve import retrieve
 from index_builder import filter_queries, store
 from index_builder.__main__ import main as builder
 from index_builder.augment import DENSE, Augmentation, augmented
 from index_builder.filter_queries import QueryFilter, filtered
 from index_builder.queries import Header, corpus_digest, write_queries
 from index_builder.read import row_of
+from index_builder.relevance import UNCALIBRATED
 from index_builder.search import Index, Reader
 from index_builder.store import BuildSettings, IndexFolderError, build_index
-from index_builder.vocabulary import GeneratedQuery, MajlisError
+from index_builder.vocabulary import LANGUAGES, GeneratedQuery, MajlisError
 from tests.conftest import small_corpus
 
 BIHU = "as-IN.events.01"
@@ -37,6 +44,12 @@ def corpus():
 def built(encoder, folder, augment, entries=None):
     build_index(entries or corpus(), encoder, folder, BuildSettings(augment=Augmentation.parse(augment)), say=lambda _: None)
     return Index(folder, encoder)
+
+
+@pytest.fixture(scope="module")
+def asked_in_hindi(encoder, tmp_path_factory):
+    index = built(encoder, tmp_path_factory.mktemp("hindi") / "index", "max+lexical")
+    return retrieve(index, HINDI, "hi", UNCALIBRATED)
 
 
 def dense_of(index, question, entry_id, lang):
@@ -118,6 +131,14 @@ def test_an_index_is_the_same_however_many_entries_are_encoded_at_a_time(encoder
     assert pieces["files"] == whole["files"] and pieces["settings"]["augment"] == str(Augmentation.parse(augment))
 
 
+def test_memory_does_not_grow_with_the_number_of_vectors():
+    few, many = (benchmark.stream(size, Augmentation.parse("sum"))[1] for size in (4 * benchmark.CHUNK, 80 * benchmark.CHUNK))
+    whole = 80 * benchmark.CHUNK * benchmark.DIMENSION * 4  # of what is written alone
+    assert many < few + whole / 4
+    rows = benchmark.measured((700,), runs=1).rows
+    assert [row[:2] for row in rows] == [(f"700 entries, {variant}", 5_600) for variant in benchmark.VARIANTS]
+
+
 # Who is found by them
 
 
@@ -132,6 +153,14 @@ def test_a_question_finds_an_entry_in_another_language_by_the_query_in_its_own(e
     first = built(encoder, tmp_path / "index", "max").search(HINDI, reader=Reader(lang))[0]
     assert first.entry.entry_id == BIHU and first.dense > 0.999
     assert (first.matched_by, first.matched_query, first.matched_query_lang) == ("query", HINDI, "hi")
+
+
+@pytest.mark.parametrize("page_lang", LANGUAGES)
+def test_the_card_says_which_query_matched_and_in_which_language(asked_in_hindi, page_lang):
+    html = render.evidence_panel([Turn(HINDI, page_lang, retrieved=Retrieved(asked_in_hindi.evidence, 0.9, False))], page_lang)
+    words = strings(page_lang)
+    assert f'<q dir="auto" lang="hi">{HINDI}</q>' in html
+    assert f"{words['matched_by']}: {words['matched_query'].format(language=endonym('hi'))}" in html
 
 
 def test_the_sum_of_one_language_is_met_by_questions_in_that_language_alone(encoder, tmp_path):

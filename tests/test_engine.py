@@ -265,6 +265,12 @@ def test_weak_evidence_abstains_in_the_users_language_and_is_still_shown(index, 
     assert done.citations == () and generator.messages == []
 
 
+def test_what_is_known_of_another_place_is_no_answer_about_this_one(engine):
+    assert not last(engine, HEAD).abstained
+    done = last(engine, "What do men in Nepal wear on the head?")
+    assert done.abstained and done.notices == (("nearest", HEAD),)
+
+
 # --- a model that writes
 
 

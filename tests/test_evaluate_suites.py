@@ -556,6 +556,22 @@ def test_every_suite_says_what_it_is_and_all_runs_them(capsys):
         suite_parser(suite, "test").parse_args(given)  # every option is known
 
 
+def test_all_measures_each_step_once_and_goes_on_after_the_last_that_was_finished(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.run").write_text("q1 Q0 d1 1 1.0 x\n")
+    (tmp_path / "a.qrels").write_text("q1 0 d1 1\n")
+    (tmp_path / "b.qrels").write_text("q1 0 d2 1\n")
+    steps = [("trec", ["--run", str(tmp_path / "a.run"), "--qrels", str(tmp_path / name)]) for name in ("a.qrels", "b.qrels")]
+    for known in (1, 2, 2):
+        monkeypatch.setattr("index_builder.evaluate.commands.all_steps", lambda *chosen, known=known: steps[:known])
+        assert builder(["evaluate", "all", "--out", str(tmp_path / "runs")]) == 0
+    assert len(find_runs([tmp_path / "runs"])) == 2
+    assert [capsys.readouterr().err.count("measured already")] == [0 + 1 + 2]
+    builder(["evaluate", "all", "--out", str(tmp_path / "again"), "--again"])
+    assert [read_run(folder).command for folder in find_runs([tmp_path / "again"])] == [
+        f"python -m index_builder evaluate trec --run a.run --qrels {name}" for name in ("a.qrels", "b.qrels")
+    ]
+
+
 def test_the_command_prints_tables_and_keeps_the_run(index, data, tmp_path, capsys):
     arguments = ["evaluate", "retrieval", "--index", str(index.folder), "--data", str(data), "--out", str(tmp_path / "runs"), "--json"]
     assert builder([*arguments, "--report", str(tmp_path / "report.html")]) == 0

@@ -53,7 +53,7 @@ def events(index, expander, text=TURKISH, **options):
 
 
 def test_what_a_translation_of_the_question_finds_is_quoted_and_the_reader_is_told(index):
-    asked = events(index, Dictionary(hi="लू", en=HEAD))
+    asked = events(index, Dictionary(hi="चाँद कितनी दूर है?", en=HEAD))
     done = asked[-1]
     assert isinstance(done, Done) and done.answer.startswith(GHUTRA) and not done.abstained
     assert ("translated_question", "en") in done.notices and ("other_language", "en") in done.notices

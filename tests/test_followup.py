@@ -89,6 +89,15 @@ def test_the_region_is_that_of_the_place_named_last(question, region):
     assert region_in(question) == region
 
 
+@pytest.mark.parametrize("question, region, elsewhere", [
+    ("What is eaten in Dhaka?", "nepal", True), ("What is eaten in Dhaka?", "bangladesh", False), ("What is eaten?", "nepal", False),
+    ("What is eaten in Dhaka?", "", False), ("ঢাকা আর কাঠমান্ডুতে কী খায়?", "nepal", False), ("भारत में क्या खाते हैं?", "assam", False),
+    ("कोलकाता में क्या खाते हैं?", "gulf", True), ("ماذا يؤكل في قطر؟", "turkiye", True),
+])  # fmt: skip
+def test_evidence_about_another_place_than_those_named_is_elsewhere(question, region, elsewhere):
+    assert followup.is_elsewhere(question, region) == elsewhere
+
+
 def test_every_place_belongs_to_a_region_that_the_page_knows():
     from demo.languages import REGIONS
 

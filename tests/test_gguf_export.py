@@ -65,7 +65,12 @@ def tiny():
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
     return export_llama(
-        tiny.model, tiny.vocabulary, tmp_path_factory.mktemp("gguf") / "f32.gguf", name="tiny", chat_template=TEMPLATE, end_of_turn="<|end|>"
+        tiny.model,
+        tiny.vocabulary,
+        tmp_path_factory.mktemp("gguf") / "f32.gguf",
+        name="tiny",
+        chat_template=TEMPLATE,
+        end_of_turn="<|end|>",
     )
 
 
@@ -174,7 +179,9 @@ def test_a_vocabulary_of_another_model_is_refused(tiny, tmp_path):
     other = replace(tiny, config=LlamaConfig(**{**tiny.config.to_dict(), "vocab_size": 100}))
     other.config.vocab_size = 100
     with pytest.raises(ExportError, match="do not belong together"):
-        export_llama(LlamaForCausalLM(other.config), tiny.vocabulary, tmp_path / "x.gguf", name="x", chat_template=None, end_of_turn="<|end|>")
+        export_llama(
+            LlamaForCausalLM(other.config), tiny.vocabulary, tmp_path / "x.gguf", name="x", chat_template=None, end_of_turn="<|end|>"
+        )
 
 
 def test_weights_that_a_llama_has_no_place_for_are_refused(tiny, tmp_path):

@@ -1,6 +1,7 @@
 """Query generation with a tiny real model of each family: random weights, transformers' files, CTranslate2's own converters."""
 
 import json
+import lzma
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index_builder.__main__ import main
+from index_builder.evaluate.runs import find_runs, read_run
 from index_builder.queries import QueriesError, corpus_digest, read_queries
 from index_builder.querygen.convert import convert
 from index_builder.querygen.families import Family, QueryModelError, read_family, write_family
@@ -25,6 +27,7 @@ from index_builder.querygen.generate import generate_queries
 from index_builder.querygen.model import Decoding, Request, Written, open_seq2seq
 from index_builder.querygen.writers import Job, LlamaWriter, Seq2SeqWriter, questions_of, spread, windows
 from index_builder.read import row_of
+from index_builder.train.seq2seq_measure import measure
 from index_builder.vocabulary import LANGUAGES, GeneratedQuery
 from tests.conftest import ROOT, small_corpus
 from tests.texts import any_text
@@ -258,6 +261,26 @@ def test_an_unknown_family_and_a_damaged_family_file_are_refused(models, tmp_pat
 def test_what_a_model_cannot_do_is_refused(models, kind, request_, complaint):
     with pytest.raises(QueryModelError, match=complaint):
         open_seq2seq(models[kind][3]).write([request_], Decoding())
+
+
+# Measuring
+
+
+def test_a_hub_translator_is_measured_in_the_directions_that_it_has(models, tmp_path):
+    folder = copied(models, "m2m100", tmp_path)
+    (tmp_path / "dev").mkdir()
+    for lang in LANGUAGES:
+        (tmp_path / f"dev/flores.{lang}.txt.xz").write_bytes(lzma.compress(b"Doha\nmetro\n"))
+    chrf, untranslated = measure(folder, tmp_path, ENTRIES, tmp_path / "runs", sentences=2)
+    assert len(json.loads((folder / "directions.json").read_text(encoding="utf-8"))["chrf"]) == 6 * 5
+    assert all(
+        (cell is None) == ("as" in (row[0], lang) or row[0] == lang)
+        for row in chrf.rows
+        for lang, cell in zip(LANGUAGES, row[1:], strict=True)
+    )
+    assert untranslated.rows[0][2] == 100.0  # the same words in every language
+    (kept,) = find_runs([tmp_path / "runs"])
+    assert read_run(kept).title == "Translation and questions by tiny/m2m100"
 
 
 # Writing

@@ -164,7 +164,7 @@ def test_the_tables_hold_every_system_and_its_gain_over_none(ran):
     assert list(cells(every)) == list(cells(languages)) == names
     assert list(cells(gains)) == [name for name in names if not name.startswith("none")]
     assert gains.columns[:6] == ("augmentation", "all", "another language", "en", "hi", "tr")
-    assert cells(every)["none"]["n"] == 3 and cells(every)["none"]["ms, median"] > 0
+    assert cells(every)["none"]["n"] == 3 and cells(every)["none"]["processor ms, median"] > 0
     assert list(cells(others)) == ["none", "sum=0.3 n=2", "max+lexical n=2", "sum=0.3 n=2 filtered", "max+lexical n=2 filtered"]
     assert "another language" not in own.columns and own.title.startswith("corpus, paraphrase, romanised, temporal in the language")
     assert [table.as_json() for table in tables(rows)] == [table.as_json() for table in run.tables]

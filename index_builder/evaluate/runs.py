@@ -7,7 +7,8 @@ object for each query. The folder is written whole or not at all. Any part of th
 
 Fields of a row that the comparison and the report understand, all but `id` optional: `id` (unique in the run), `set`, `lang`,
 `evidence_lang`, `scores` {name: number}, `question`, `answer`, `evidence` [{"id", "lang", "text"}], `found` [[id, score], …],
-`relevant` {id: grade}, `ranks` (of what is relevant, from 1), `by_lang` {language of the evidence: figure}, `confidence` in [0, 1] with `right`, `guess` (a language), `timings_ms`.
+`relevant` {id: grade}, `ranks` (of what is relevant, from 1), `by_lang` {language of the evidence: figure}, `confidence` in [0, 1]
+with `right`, `guess` (a language), `timings_ms`.
 """
 
 import hashlib

@@ -27,9 +27,7 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
         "generate-queries", _generate, "Write questions that the passages of a corpus answer, in other languages too, to a file."
     )
     generate.add_argument("--corpus", type=Path, nargs="+", required=True, metavar="PATH")
-    generate.add_argument(
-        "--model", default=str(ROOT / "assets/models/seq2seq"), help="a converted folder, a generator of models.toml, or a .gguf file"
-    )
+    generate.add_argument("--model", required=True, help="a converted or trained folder, a generator of models.toml, or a .gguf file")
     generate.add_argument("--langs", type=_languages, default=LANGUAGES, metavar="ar,bn,…", help="to ask in (default: all seven)")
     generate.add_argument("--per-language", type=int, default=5, metavar="N", help="queries for each entry in each language")
     generate.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl[.xz]")
@@ -45,7 +43,7 @@ def add_commands(command: Callable[[str, Any, str], argparse.ArgumentParser]) ->
     generate.add_argument("--seed", type=int, default=0)
     generate.add_argument("--resume", action="store_true", help="go on with a file that was interrupted")
 
-    train = command("train-seq2seq", _train, "Train, convert and measure the bundled model that translates and asks questions.")
+    train = command("train-seq2seq", _train, "Train, convert and measure a small model that translates and asks questions.")
     train.add_argument("--config", type=Path, default=ROOT / "index_builder/train/seq2seq.toml")
     train.add_argument("--data", type=Path, required=True, help="folder with parallel/, qa/ and dev/")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")

@@ -84,7 +84,9 @@ def embeddings(matching: Matching, special: Special, seed: int) -> tuple[np.ndar
     identity = random.normal(size=(vocabulary, IDENTITY))
     trace, _ = np.linalg.qr(random.normal(size=(IDENTITY, TRACE)))
     named = (*special.digits, special.newline, special.bos, *special.close[:1])
-    identity[list(named)] = trace[:, : len(named)].T + identity[list(named)] - identity[list(named)] @ trace @ trace.T  # traces at right angles
+    identity[list(named)] = (
+        trace[:, : len(named)].T + identity[list(named)] - identity[list(named)] @ trace @ trace.T
+    )  # traces at right angles
     # every identity leaves a trace of the same length
     remembered = identity @ trace @ trace.T
     rest = identity - remembered
@@ -124,7 +126,7 @@ _FREQUENCY = ROPE_THETA ** -(np.arange(HEAD // 2) / (HEAD // 2))
 _STILL = [i for i in range(HEAD // 2) if _FREQUENCY[i] < 3e-4]  # turn by less than half a radian in 1,600 tokens
 _CONTENT = np.array(_STILL + [i + HEAD // 2 for i in _STILL])
 _TURNING = [i for i in range(HEAD // 2) if i not in _STILL]
-_RECENCY = 1.0  # by which a score falls per token of distance
+_RECENCY = 2.0  # by which a score falls per token of distance
 
 
 class _Head:
@@ -144,14 +146,17 @@ class _Head:
         return self
 
     def near(self, amplitudes: np.ndarray, distance: int = 0, asks: np.ndarray | None = None) -> "_Head":
-        """Adds sum_i amplitudes[i] cos(frequency_i (d - distance)) to the score, d tokens back, times `asks` of the asking token (default 1)."""
+        """Adds sum_i amplitudes[i] (cos(frequency_i (d - distance)) - 1) to the score, d tokens back, times `asks` of the asking token (default 1).
+
+        At `distance` it is 0, whatever the norm of the token there.
+        """
         asks = _constant() if asks is None else asks
         for i, amplitude in zip(_TURNING, amplitudes, strict=False):
             turn = _FREQUENCY[i] * distance
             self.query[i] += amplitude * np.cos(turn) * asks
             self.query[i + HEAD // 2] -= amplitude * np.sin(turn) * asks
             self.key[i] += _constant()
-        return self
+        return self.compare(asks[None], -_constant()[None], float(np.sum(amplitudes)))
 
     def carry(self, value: np.ndarray, to: np.ndarray) -> "_Head":
         """Writes value x of the token looked at to the places `to`. value: (len(to), WIDTH); or `to` a (WIDTH, n) matrix."""
@@ -222,6 +227,18 @@ def _scale_at(model: LlamaForCausalLM, layer: int, sample: list[list[int]]) -> f
         return float(torch.cat([hidden.reshape(-1, WIDTH).pow(2).mean(1).rsqrt() for hidden in seen]).mean())
 
 
+def lean(model: LlamaForCausalLM, first: float, refusal: float) -> None:
+    """Adds to the scores with which the answer's first position looks at the starts of sentences: `first` to those of the evidence that stands
+    first, `refusal` to the refusal. In nats; what retrieval's order is worth is known from measuring, not from the training rows.
+    """
+    attention = model.model.layers[LAYERS - 1].self_attn
+    row = _CONTENT[DIGITS]  # of the first head: the numbers of the evidence are compared before it, and this asks for a start
+    with torch.no_grad():
+        unit = attention.q_proj.weight[row, Layout.flag["assistant"]]  # keys are written in the same units as queries
+        attention.k_proj.weight[row, Layout.source[0]] += first * unit
+        attention.k_proj.weight[row, Layout.flag["before_refusal"]] += refusal * unit
+
+
 def _make_whole(model: LlamaForCausalLM, sample: list[list[int]]) -> None:
     """Scales what layer 1 writes as the source, so that it is 1 for a token of the evidence: whole layers above count on it."""
     seen = []
@@ -276,11 +293,14 @@ def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Sp
     to_digit = np.zeros((DIGITS, WIDTH))
     digit_traces = table[list(special.digits)][:, Layout.identity] @ own[:, Layout.identity].T
     to_digit[:, Layout.traces[0]] = digit_traces / (digit_traces**2).sum(1, keepdims=True)
-    # A marker's weight must not depend on its norm: markers have no meaning, and an empty line has one flag more than a "]".
-    mark = flag("close") + bos + 0.516 * (flag("newline") + flag("before_newline"))
+    # The others are pushed down, and not these up: between a short and a long token only the distance decides. One end of line is no mark,
+    # since it keeps a trace of whatever stands before it; an empty line is one, but of it and a "]" soon after it the "]" counts.
+    mark = flag("close") + bos + 0.485 * (flag("newline") + flag("before_newline")) - one
     layer1 = [
-        _Head().near(recency).compare(ask, mark[None], 300.0).carry(to_digit, Layout.source),
-        _Head().compare(ask, (flag("assistant") + 0.5 * bos)[None], 60).carry(flag("assistant")[None], np.array([Layout.flag["answering"]])),
+        _Head().near(recency).compare(ask, mark[None], 1000.0).carry(to_digit, Layout.source),
+        _Head()
+        .compare(ask, (flag("assistant") + 0.5 * bos)[None], 60)
+        .carry(flag("assistant")[None], np.array([Layout.flag["answering"]])),
         _Head().compare(ask, flag("close")[None], 30.0).carry(flag("close")[None], np.array([Layout.flag["seen"]])),
     ]
 
@@ -304,7 +324,12 @@ def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Sp
     layer2 = [*map(voter, range(VOTERS)), same_context(_Head()).carry(_rows(Layout.source), Layout.copied)]
 
     votes = _rows(Layout.vote).sum(0) / _CHOICE
-    told = _WEIGHT * flag("weight") + matching.certainty * votes + 30 * (flag("seen") - one) - 30 * (_any_source() + flag("newline"))
+    told = (
+        _WEIGHT * flag("weight")
+        + matching.certainty * votes
+        + 30 * (flag("seen") - one)
+        - 30 * (_any_source() + flag("newline") + flag("before_newline"))
+    )
     collects = flag("assistant") + flag("answering")
     layer3 = [
         _Head().compare(collects[None], told[None], 1.0).compare((one - collects)[None], bos[None], 60.0)
@@ -321,7 +346,9 @@ def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Sp
     to_number[number[0]] = number[1]
     # the start of a sentence and within a piece of evidence: either alone is pushed down
     start = 15 * (flag("before_start") + flag("before_first") + 2 * flag("before_refusal") + _any_source() - 2 * one) - 30 * flag("newline")
-    start = start + 3 * flag("before_first") + (3 + matching.refusal) * flag("before_refusal") + _padded(matching.prior) @ _rows(Layout.source)
+    start = (
+        start + 3 * flag("before_first") + (3 + matching.refusal) * flag("before_refusal") + _padded(matching.prior) @ _rows(Layout.source)
+    )
     layer4 = [
         _Head().compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 1.0).compare(flag("assistant")[None], start[None], 1.0)
         .compare((one - flag("assistant"))[None], bos[None], 60.0).carry(6 * identity, Layout.identity),

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from transformers import DynamicCache
 
 from index_builder.train.generator_rows import Row, RowMaker
 
@@ -96,28 +97,47 @@ def answer_loss(model, batch: Sequence[Example], chooser: random.Random) -> torc
 
 @torch.no_grad()
 def measure(model, rows: Sequence[Row], speaker: Speaker) -> dict[str, float]:
-    """Shares in [0, 1] of held-out rows: `right evidence` (best first token among all sentences given), `refused` (of those without an
-    answer; the refusal's first token is highest among sentences and refusal), `wrongly refused`, and `copied` (every later token is the most probable)."""
+    """Shares in [0, 1] of held-out rows: `right evidence` (the app's verbatim decoding quotes the right piece), `wrongly refused`, `refused` (of those
+    without an answer), and `copied` (after the first token of the answer, every token of it is the most probable one)."""
     from demo.languages import strings
+    from demo.quote import candidates
 
     model.eval()
     right, refused, wrongly, copied = [], [], [], []
     device = next(model.parameters()).device
     for row in rows:
         prompt, answer = speaker.prompt(row.messages), [*speaker.answer(row.target), speaker.end]
-        ids = torch.tensor([[*prompt, *answer[:-1]]], device=device)
-        logits = model(input_ids=ids, logits_to_keep=len(answer)).logits[0].float()
-        scores = {n: max(logits[0, speaker.answer(text)[0]].item() for text in texts) for n, texts in row.given.items()}
-        refusal = logits[0, speaker.answer(strings(row.lang)["unknown"])[0]].item()
+        refusal = strings(row.lang)["unknown"]
+        said = choose(model, prompt, candidates(row.given, refusal), speaker)
         if row.right:
-            right.append(max(scores, key=scores.__getitem__) == row.right)
-            wrongly.append(refusal > max(scores.values()))
-            copied.append(bool((logits[1:].argmax(1) == torch.tensor(answer[1:], device=device)).all()))
+            right.append(said.endswith(f"[{row.right}]"))
+            wrongly.append(said == refusal)
+            ids = torch.tensor([[*prompt, *answer[:-1]]], device=device)
+            logits = model(input_ids=ids, logits_to_keep=len(answer) - 1).logits[0]
+            copied.append(bool((logits.argmax(1) == torch.tensor(answer[1:], device=device)).all()))
         else:
-            refused.append(refusal > max(scores.values(), default=-math.inf))
+            refused.append(said == refusal)
     model.train()
     named = {"right evidence": right, "refused": refused, "wrongly refused": wrongly, "copied": copied}
     return {name: round(sum(values) / len(values), 3) for name, values in named.items() if values}
+
+
+@torch.no_grad()
+def choose(model, prompt: Sequence[int], texts: Sequence[str], speaker: Speaker) -> str:
+    """Which of `texts` the model writes after `prompt`, decoded as the app's worker does in verbatim mode."""
+    from demo.generate.confine import OneOf, trie_of
+
+    steering = OneOf(trie_of([speaker.answer(text) for text in texts]), [speaker.end])
+    held, unread, ended = DynamicCache(), list(prompt), False
+    device = next(model.parameters()).device
+    while not ended:
+        unread += steering.forced()
+        if steering.over:
+            break
+        logits = model(input_ids=torch.tensor([unread], device=device), past_key_values=held, logits_to_keep=1).logits[0, -1]
+        unread = [steering.pick(logits.float().cpu().numpy())]
+        ended = steering.over or unread == [speaker.end]
+    return texts[steering.choice]
 
 
 def fit(
@@ -171,6 +191,8 @@ def fit(
             losses.clear()
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             partial = checkpoint.with_suffix(".partial")
-            torch.save({"parameters": [parameter.data for parameter in trained], "optimiser": optimiser.state_dict(), "step": step}, partial)
+            torch.save(
+                {"parameters": [parameter.data for parameter in trained], "optimiser": optimiser.state_dict(), "step": step}, partial
+            )
             partial.replace(checkpoint)
     return measure(model, held_out, speaker)

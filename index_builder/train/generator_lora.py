@@ -84,7 +84,9 @@ def train_lora(
     torch.manual_seed(config.seed)
     adapted = get_peft_model(
         base,
-        LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets), task_type="CAUSAL_LM"),
+        LoraConfig(
+            r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=list(config.targets), task_type="CAUSAL_LM"
+        ),
     )
     asks = gather(data, corpus, nativqa, config.sentences_per_language, config.seed)
     digest = sha256(json.dumps([asdict(config), len(asks)], sort_keys=True).encode()).hexdigest()[:8]
@@ -92,7 +94,15 @@ def train_lora(
     maker = RowMaker(asks, vectors, count_tokens, config.context, config.seed, own_retrieval(asks, corpus, vectors, work / "index", say))
     held_out = [maker.row(number, least_evidence=MOST_EVIDENCE) for number in held_out_numbers(asks, config.evaluate_rows, config.seed)]
     figures = fit(
-        adapted, maker, drawn(asks, config.source_weights), held_out, speaker, config.schedule(), work / f"lora-{digest}.pt", config.longest, say
+        adapted,
+        maker,
+        drawn(asks, config.source_weights),
+        held_out,
+        speaker,
+        config.schedule(),
+        work / f"lora-{digest}.pt",
+        config.longest,
+        say,
     )
     return adapted, record_of(config, figures, asks)
 
@@ -111,7 +121,9 @@ def train_and_save_lora(
     model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=getattr(torch, settings.dtype))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     speaker = TemplateSpeaker(tokenizer)
-    adapted, record = train_lora(settings, model, speaker, lambda text: len(speaker.answer(text)), data, corpus, nativqa, work, encoder, say)
+    adapted, record = train_lora(
+        settings, model, speaker, lambda text: len(speaker.answer(text)), data, corpus, nativqa, work, encoder, say
+    )
 
     out.mkdir(parents=True, exist_ok=True)
     adapted.save_pretrained(out / "adapter")
@@ -121,7 +133,9 @@ def train_and_save_lora(
     merged.save_pretrained(out / "merged")
     tokenizer.save_pretrained(out / "merged")
     if converter is None:
-        say(f"merged model in {out / 'merged'}; give llama.cpp's converter with --converter to have it as GGUF. {written[0]} serves with the stock GGUF.")
+        say(
+            f"merged model in {out / 'merged'}; give llama.cpp's converter with --converter to have it as GGUF. {written[0]} serves with the stock GGUF."
+        )
         return written
     whole = convert(out / "merged", out / "merged-f16.gguf", converter)
     written += [quantise(whole, out / f"merged-{kind.lower()}.gguf", kind) for kind in settings.quantisations]

@@ -84,7 +84,18 @@ def asks_of_nativqa(entries: Iterable[Entry]) -> list[Ask]:
         if entry.kind == "qa":
             whole = tuple(range(min(len(sentences(entry.text)), _MOST_SENTENCES)))
             shown = entry if is_held_out(f"shown {entry.entry_id}") else replace(entry, question="")
-            found.append(Ask("multinativqa", "CC BY-NC-SA 4.0", entry.lang, entry.question, shown, whole, entry.entry_id, is_held_out(entry.entry_id, 10)))
+            found.append(
+                Ask(
+                    "multinativqa",
+                    "CC BY-NC-SA 4.0",
+                    entry.lang,
+                    entry.question,
+                    shown,
+                    whole,
+                    entry.entry_id,
+                    is_held_out(entry.entry_id, 10),
+                )
+            )
     return found
 
 
@@ -100,7 +111,9 @@ def asks_of_qa(data: Path) -> list[Ask]:
         last = min(len(spans), holding[0] + 2)
         entry = Entry(f"qa.{number}", "passage", row["lang"], row["passage"][spans[first][0] : spans[last - 1][1]], title=row["title"])
         held_out = is_held_out(row["title"], 20)  # by title, so that no article is on both sides
-        found.append(Ask(row["source"], row["licence"], row["lang"], row["question"], entry, (holding[0] - first,), row["passage"], held_out))
+        found.append(
+            Ask(row["source"], row["licence"], row["lang"], row["question"], entry, (holding[0] - first,), row["passage"], held_out)
+        )
     return found
 
 
@@ -114,7 +127,9 @@ def asks_of_mkqa(data: Path) -> list[Ask]:
         answer = ", ".join(map(str, row[told]["answers"]))
         if answer:
             entry = Entry(f"mkqa.{row['id']}.{told}", "qa", told, answer, question=row[told]["question"])
-            found.append(Ask("mkqa-dev", row["licence"], asked, row[asked]["question"], entry, (0,), f"mkqa.{row['id']}", is_held_out(row["id"], 20)))
+            found.append(
+                Ask("mkqa-dev", row["licence"], asked, row[asked]["question"], entry, (0,), f"mkqa.{row['id']}", is_held_out(row["id"], 20))
+            )
     return found
 
 
@@ -126,7 +141,11 @@ def asks_of_sentences(data: Path, per_language: int, seed: int) -> list[Ask]:
     examples = [example for example in read_parallel(data) if not example.source.startswith(_SCRIPTURE)]
     chooser.shuffle(examples)
     for number, example in enumerate(examples):
-        usable = {lang: side[0] for lang, side in example.sides.items() if len(side[0].split()) >= 4 and len(side[0]) < 300 and "\n" not in side[0]}
+        usable = {
+            lang: side[0]
+            for lang, side in example.sides.items()
+            if len(side[0].split()) >= 4 and len(side[0]) < 300 and "\n" not in side[0]
+        }
         for lang, text in usable.items():
             bodies[lang].append(text)
         if len(usable) < 2:
@@ -140,7 +159,9 @@ def asks_of_sentences(data: Path, per_language: int, seed: int) -> list[Ask]:
             entry = Entry(f"parallel.{number}", "qa", told, chooser.choice(bodies[told][-500:-1]), question=usable[told])
         else:
             entry = Entry(f"parallel.{number}", "passage", told, usable[told])
-        found[asked].append(Ask(example.source, example.licence, asked, query, entry, (0,), f"parallel.{number}", is_held_out(usable[asked], 20)))
+        found[asked].append(
+            Ask(example.source, example.licence, asked, query, entry, (0,), f"parallel.{number}", is_held_out(usable[asked], 20))
+        )
     for path in sorted((data / "text").glob("*.txt.xz")):
         lang, source = path.name.split(".")[:2]
         licence = "CC0" if source == "common_voice" else "CC BY 4.0 / CC BY-SA 4.0"
@@ -223,7 +244,9 @@ class RowMaker:
         """From here on the rows depend on `seed` alone, not on those made before."""
         self._random = random.Random(seed)
 
-    def pick(self, number: int, most_evidence: int = MOST_EVIDENCE, refuse: float = 0.12, least_evidence: int = 1, in_order: float = 0.75) -> Picked:
+    def pick(
+        self, number: int, most_evidence: int = MOST_EVIDENCE, refuse: float = 0.12, least_evidence: int = 1, in_order: float = 0.75
+    ) -> Picked:
         """asks[number] among wrong evidence. With probability `refuse` its right evidence is left out; with `in_order` retrieval's order is kept."""
         ask = self._asks[number]
         refused = self._random.random() < refuse
@@ -247,7 +270,9 @@ class RowMaker:
             self._random.shuffle(chosen)
         return Picked(ask, tuple(chosen), 0 if refused else 1 + [entry.entry_id for entry in chosen].index(ask.entry.entry_id))
 
-    def row(self, number: int, most_evidence: int = MOST_EVIDENCE, refuse: float = 0.12, least_evidence: int = 1, in_order: float = 0.75) -> Row:
+    def row(
+        self, number: int, most_evidence: int = MOST_EVIDENCE, refuse: float = 0.12, least_evidence: int = 1, in_order: float = 0.75
+    ) -> Row:
         """The row of pick(…). Where the right evidence is missing the answer is the refusal."""
         from demo.languages import strings
         from demo.prompt import build_messages, source_sentences
@@ -259,7 +284,9 @@ class RowMaker:
         messages, given = build_messages(ask.question, evidence, ask.lang, self._count, self._context)
         right = picked.right if picked.right in given else 0  # it may not have fitted, and then nothing in the prompt answers
         quoted = source_sentences(ask.entry)
-        places = [place for place in ask.answer if place < len(given.get(right, ()))] or list(range(min(_MOST_SENTENCES, len(given.get(right, ())))))
+        places = [place for place in ask.answer if place < len(given.get(right, ()))] or list(
+            range(min(_MOST_SENTENCES, len(given.get(right, ()))))
+        )
         target = " ".join(f"{quoted[place]} [{right}]" for place in places) if right else strings(ask.lang)["unknown"]
         return Row(ask.source, ask.licence, ask.lang, tuple(messages), target, right, given, ask.held_out)
 

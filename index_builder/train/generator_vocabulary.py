@@ -69,7 +69,9 @@ def special_tokens(words: sentencepiece.SentencePieceProcessor) -> Special:
     texts = [words.id_to_piece(token) for token in range(words.vocab_size())]
     open_, bracket, digits, close = known("▁["), known("["), known(*"123456789"), known("]", "▁]")
     if not (open_ and bracket and close) or len(digits) != 9:
-        raise MajlisError("The vocabulary has no pieces for citations. Train it on more text: it needs brackets and digits as pieces of their own.")
+        raise MajlisError(
+            "The vocabulary has no pieces for citations. Train it on more text: it needs brackets and digits as pieces of their own."
+        )
     return Special(
         bos=words.bos_id(), newline=words.piece_to_id("<0x0A>"), assistant=words.piece_to_id("<|assistant|>"), system=words.piece_to_id("<|system|>"),
         end_of_turn=words.piece_to_id("<|end|>"), open=open_[0], bracket=bracket[0], close=close, digits=digits,
@@ -92,7 +94,9 @@ def piece_meanings(words: sentencepiece.SentencePieceProcessor, encoder: Path) -
     ]
     table = load_file(encoder / "model.safetensors")["embedding.weight"]
     tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
-    vectors = np.stack([table[found.ids].astype(np.float32).sum(0) for found in tokenizer.encode_batch_fast(plain, add_special_tokens=False)])
+    vectors = np.stack(
+        [table[found.ids].astype(np.float32).sum(0) for found in tokenizer.encode_batch_fast(plain, add_special_tokens=False)]
+    )
     length = np.linalg.norm(vectors, axis=1)
     _, _, directions = np.linalg.svd(vectors[length > 0].astype(np.float64), full_matrices=False)
     meaning = vectors @ directions[:MEANING].T

@@ -44,7 +44,9 @@ def export_llama(
     if not any(words.is_byte(token) for token in range(words.vocab_size())):
         raise ExportError("The vocabulary has no byte fallback, and llama.cpp aborts on text it cannot spell. Train it with byte_fallback.")
     if words.vocab_size() != config.vocab_size:
-        raise ExportError(f"The model has {config.vocab_size} token vectors for a vocabulary of {words.vocab_size()} pieces: they do not belong together.")
+        raise ExportError(
+            f"The model has {config.vocab_size} token vectors for a vocabulary of {words.vocab_size()} pieces: they do not belong together."
+        )
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     partial = path.with_name(f"{path.name}.partial")
     out = gguf.GGUFWriter(partial, architecture)
@@ -110,7 +112,9 @@ def quantise(source: Path, path: Path, kind: str) -> Path:
     failed = llama_cpp.llama_model_quantize(str(source).encode(), str(partial).encode(), ctypes.byref(parameters))
     if failed:
         partial.unlink(missing_ok=True)
-        raise ExportError(f"llama.cpp could not quantise {source} to {kind} (its code is {failed}). Is it a whole GGUF in F32 or F16, and is there space?")
+        raise ExportError(
+            f"llama.cpp could not quantise {source} to {kind} (its code is {failed}). Is it a whole GGUF in F32 or F16, and is there space?"
+        )
     partial.replace(path)
     return path
 
@@ -150,7 +154,10 @@ def convert(folder: Path, path: Path, converter: Path) -> Path:
     if not converter.is_file():
         raise ExportError(f"{converter} is not there. Give the path of convert_hf_to_gguf.py in a checkout of llama.cpp.")
     done = subprocess.run(
-        [sys.executable, str(converter), str(folder), "--outfile", str(path), "--outtype", "f16"], capture_output=True, text=True, check=False
+        [sys.executable, str(converter), str(folder), "--outfile", str(path), "--outtype", "f16"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise ExportError(f"llama.cpp's converter failed on {folder}: {done.stderr.strip()[-500:]}")

@@ -1,8 +1,9 @@
-"""Train the bundled sequence-to-sequence model: one small Transformer (M2M-100's form) that translates and asks questions.
+"""Train a sequence-to-sequence model of our own: one small Transformer (M2M-100's form) that translates and asks questions.
 
-What makes an hour on one core enough to learn something: the embeddings start from the bundled encoder, where translations already
+What makes the most of an hour on one core: the embeddings start from the bundled encoder, where translations already
 lie together; the first cross-attention starts as "look at about the same place and copy the meaning", a word-by-word translator;
-only a sample of the vocabulary is scored at each step; and matrix products run in bfloat16.
+its attention is shown what renders what; only a sample of the vocabulary is scored at each step; and matrix products run in bfloat16.
+An hour of one core is too little all the same (docs/results.md), which is why no such model ships. It runs on a GPU where there is one.
 """
 
 import copy
@@ -367,7 +368,7 @@ def _digest(config: Config) -> str:
 
 
 def save(trained: Trained, config: Config, out: Path) -> None:
-    """The model folder that ships, and what it was made from in `training.json`."""
+    """The model folder, and what it was made from in `training.json`."""
     export(trained.model, trained.words, trained.vocabulary, out)
     record = {
         "config": asdict(config),

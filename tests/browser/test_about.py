@@ -55,3 +55,14 @@ def test_rows_that_cannot_be_used_are_explained_in_the_language_of_the_page(open
     page.fill("#trial-rows textarea", "question,answer\nके हो?,\n")
     page.click("#trial-run")
     assert "पङ्क्ति २" in report(page).inner_text()
+
+
+def test_on_a_narrow_screen_each_figure_stands_across_from_its_name(open_page):
+    page = open_page("en-GB", width=320)
+    open_view(page)
+    page.fill("#trial-rows textarea", json.dumps(STORM))
+    page.click("#trial-run")
+    cell = report(page).locator("td").nth(1)
+    assert cell.evaluate("e => getComputedStyle(e).display") == "flex"
+    assert cell.evaluate("e => getComputedStyle(e, '::before').content") == '"Right evidence first"'
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

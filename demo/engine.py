@@ -41,7 +41,9 @@ class Question:
     text: str
     lang: str = ""
     locale: str = ""
-    region: str = ""  # the place that the user chose, a key of the strings' "regions"; wins over the locale's
+    region: str = (
+        ""  # the place that the user chose, a key of the strings' "regions"; wins over the locale's; one that is asked for wins over both
+    )
     mode: str = ""  # "verbatim", "generate", or empty for what the engine can do best
     page_lang: str = "en"
     prior: str = ""  # the language of the turn before
@@ -111,11 +113,10 @@ class Engine:
         # an earlier question may have been in another language; only a reader who names one means all of them
         native = (lambda one: self._in_own_script(one, lang)) if question.lang else native_script(self.detector)
         history = tuple(native(one) for one in map(clean, question.history[-MOST_HISTORY:]) if one)
-        region = question.region
         if alone := standalone(asked, history):
-            region = region or region_in(asked)  # "and in Dhaka?" asks for what is done there
             asked = alone
             yield Searched(asked)
+        region = region_in(asked) or question.region
         retrieval = retrieve(self.index, asked, lang, self.relevance, question.locale, insists=bool(question.lang), region=region)
         translated = ""
         if retrieval.weak and self.expander:

@@ -22,7 +22,7 @@ _MOST_WORDS = 7  # a question of more words says what it is about
 _MOST_NEW = 2  # words with a meaning of their own beside "it" or "there"
 _MOST_CARRIED = 10
 _ARABIC_AND = "و"
-_INDIA = {"north_india", "assam", "west_bengal"}
+_INDIA, _OF_INDIA = "north_india", {"assam", "west_bengal"}
 _END = regex.compile(r"[\s?؟।!.…]+$")
 _ENDING = r"[\p{L}\p{M}]{0,4}"  # case endings: ঢাকায়, İstanbul'da, काठमाडौंमा
 
@@ -54,8 +54,8 @@ def region_in(question: str) -> str:
 def is_elsewhere(question: str, region: str) -> bool:
     """Whether `question` names places, and none of them lies in `region`. Of 19 first hits elsewhere among the dev questions one was an answer."""
     named = set(_regions(question))
-    if _INDIA & named:
-        named |= _INDIA  # who says India may mean any part of it
+    if _INDIA in named:
+        named |= _OF_INDIA  # who says India may mean any part of it
     return bool(region and named) and region not in named
 
 
@@ -64,7 +64,7 @@ def _regions(question: str) -> list[str]:
     lists = _lists()
     named = [fold(match.group()) for match in lists.place.finditer(question)]
     # a match has its case ending, and in Arabic what is written onto it
-    return [next(region for name, region in lists.region.items() if name in one) for one in named]
+    return [region for one in named if (region := next((region for name, region in lists.region.items() if name in one), ""))]
 
 
 def _alone(question: str, before: str) -> str:

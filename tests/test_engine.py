@@ -579,6 +579,12 @@ def test_a_place_named_in_a_follow_up_is_preferred(index):
     assert best.locale.endswith("QA")
 
 
+def test_a_place_that_is_asked_for_wins_over_the_one_that_was_chosen(index):
+    for region in ("", "gulf", "bangladesh"):
+        events = asked(engine_of(index), "What animals are there in Bangladesh?", region=region)
+        assert next(event for event in events if isinstance(event, Retrieved)).evidence[0].hit.entry.entry_id == "bangladesh.animal.en"
+
+
 def test_who_waits_for_the_model_is_told_how_many_are_before_them(index):
     class Busy(Says):
         def stream(self, *arguments, **options):

@@ -8,6 +8,7 @@ from hypothesis import given
 
 from demo import followup
 from demo.followup import region_in, standalone
+from demo.languages import REGIONS
 from demo.settings import ROOT
 from index_builder.vocabulary import MajlisError
 from tests.texts import any_text
@@ -79,6 +80,12 @@ def test_complete_questions_stay_as_they_are_whatever_was_asked_before():
 def test_any_text_is_taken(question, before):
     alone = standalone(question, (before,))
     assert alone == "" or alone.strip()
+    assert region_in(question) in ("", *REGIONS) and followup.is_elsewhere(question, "nepal") in (True, False)
+
+
+def test_every_place_is_found_as_it_is_written():
+    places = json.loads(followup.FILE.read_text(encoding="utf-8"))["places"]
+    assert [name for region, names in places.items() for name in names if region_in(name) != region] == []
 
 
 @pytest.mark.parametrize("question, region", [
@@ -93,14 +100,13 @@ def test_the_region_is_that_of_the_place_named_last(question, region):
     ("What is eaten in Dhaka?", "nepal", True), ("What is eaten in Dhaka?", "bangladesh", False), ("What is eaten?", "nepal", False),
     ("What is eaten in Dhaka?", "", False), ("ঢাকা আর কাঠমান্ডুতে কী খায়?", "nepal", False), ("भारत में क्या खाते हैं?", "assam", False),
     ("कोलकाता में क्या खाते हैं?", "gulf", True), ("ماذا يؤكل في قطر؟", "turkiye", True),
+    ("অসমত কি খায়?", "north_india", True),
 ])  # fmt: skip
 def test_evidence_about_another_place_than_those_named_is_elsewhere(question, region, elsewhere):
     assert followup.is_elsewhere(question, region) == elsewhere
 
 
 def test_every_place_belongs_to_a_region_that_the_page_knows():
-    from demo.languages import REGIONS
-
     assert set(followup._lists().region.values()) == set(REGIONS)
 
 

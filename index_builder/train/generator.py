@@ -18,7 +18,7 @@ from index_builder.encode import BUNDLED, Encoder, open_encoder
 from index_builder.search import Index
 from index_builder.store import BuildSettings, build_index
 from index_builder.train.data import read_parallel, read_rows
-from index_builder.train.generator_circuit import build_model, lean, nano_config
+from index_builder.train.generator_circuit import build_model, nano_config
 from index_builder.train.generator_fit import Schedule, fit
 from index_builder.train.generator_match import Matcher, fit_matcher, shuffled
 from index_builder.train.generator_rows import (
@@ -106,8 +106,6 @@ _LATE = {
     "evaluate_rows",
 }
 
-_LAST = {"first_place", "refusal", "quantisation"}  # and that the training does not depend on
-
 
 @dataclass(frozen=True, slots=True)
 class Nano:
@@ -193,7 +191,13 @@ def train(
         partial.replace(matcher_file)
 
     sample = [speaker.prompt(row.messages) for row in rows[:8]]
-    model = build_model(nano_config(words.vocab_size(), special, config.context), matcher.result(), special, sample, config.seed)
+    model = build_model(
+        nano_config(words.vocab_size(), special, config.context),
+        matcher.result().leaning(config.first_place, config.refusal),
+        special,
+        sample,
+        config.seed,
+    )
     model.model.embed_tokens.weight.requires_grad_(config.train_embeddings)
     for layer in model.model.layers[: config.frozen_layers]:
         layer.requires_grad_(False)
@@ -206,11 +210,10 @@ def train(
         rows,
         speaker,
         config.schedule(),
-        work / f"checkpoint-{_digest([{name: value for name, value in said.items() if name not in _LAST}, early])}.pt",
+        work / f"checkpoint-{_digest([said, early])}.pt",
         config.longest,
         say,
     )
-    lean(model, config.first_place, config.refusal)
     return model, words, record_of(config, figures, asks)
 
 

@@ -227,18 +227,6 @@ def _scale_at(model: LlamaForCausalLM, layer: int, sample: list[list[int]]) -> f
         return float(torch.cat([hidden.reshape(-1, WIDTH).pow(2).mean(1).rsqrt() for hidden in seen]).mean())
 
 
-def lean(model: LlamaForCausalLM, first: float, refusal: float) -> None:
-    """Adds to the scores with which the answer's first position looks at the starts of sentences: `first` to those of the evidence that stands
-    first, `refusal` to the refusal. In nats; what retrieval's order is worth is known from measuring, not from the training rows.
-    """
-    attention = model.model.layers[LAYERS - 1].self_attn
-    row = _CONTENT[DIGITS]  # of the first head: the numbers of the evidence are compared before it, and this asks for a start
-    with torch.no_grad():
-        unit = attention.q_proj.weight[row, Layout.flag["assistant"]]  # keys are written in the same units as queries
-        attention.k_proj.weight[row, Layout.source[0]] += first * unit
-        attention.k_proj.weight[row, Layout.flag["before_refusal"]] += refusal * unit
-
-
 def _make_whole(model: LlamaForCausalLM, sample: list[list[int]]) -> None:
     """Scales what layer 1 writes as the source, so that it is 1 for a token of the evidence: whole layers above count on it."""
     seen = []
@@ -352,7 +340,8 @@ def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Sp
     layer4 = [
         _Head().compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 1.0).compare(flag("assistant")[None], start[None], 1.0)
         .compare((one - flag("assistant"))[None], bos[None], 60.0).carry(6 * identity, Layout.identity),
-        same_context(_Head(), 2).compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 1.0)
+        same_context(_Head(), 2).compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 2.0)
+        .compare(flag("answering")[None], (_padded(matching.prior) @ _rows(Layout.source))[None], 2.0)
         .compare(flag("assistant")[None], bos[None], 60.0).carry(4 * identity, Layout.identity),
         _Head().compare((flag("end") + flag("answering") - 1.5 * one)[None], flag("assistant")[None], 60.0).compare(ask, bos[None], 6.0)
         .carry(14 * flag("assistant")[None], to_open),

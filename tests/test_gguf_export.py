@@ -1,6 +1,7 @@
 """Weights of transformers in llama.cpp: the same tokens in F32, nearly the same scores in fewer bits, and what cannot be written is refused."""
 
 import sys
+import threading
 from dataclasses import replace
 
 import gguf
@@ -10,8 +11,11 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from demo.generate import GenerationError, open_generator
+from demo.settings import load_settings
 from index_builder.train.generator_vocabulary import CHAT_TEMPLATE
 from index_builder.train.gguf_export import QUANTISATIONS, ExportError, convert, export_llama, export_lora, quantise
+from tests.conftest import ROOT
 from tests.tiny_gguf import SENTENCES, TEMPLATE, tiny_llama, vocabulary
 
 
@@ -163,6 +167,26 @@ def test_a_lora_beside_the_model_scores_as_the_merged_model(tiny, whole, adapter
     expected = theirs(merged, tokens)
     assert np.abs(theirs(tiny.model, tokens) - expected).max() > 0.1 * expected.std()  # it does change something
     assert np.sqrt(np.mean((scores(whole, tokens, lora_path=str(lora)) - expected) ** 2)) < 0.01 * expected.std()
+
+
+def test_the_app_loads_the_lora_that_models_toml_names(tiny, whole, adapter, tmp_path):
+    lora = export_lora(adapter[0], tiny.config, tmp_path / "lora.gguf", name="lora")
+
+    def answer(lora):
+        toml = tmp_path / "models.toml"
+        text = (ROOT / "models.toml").read_text()
+        entry = f'[[model]]\nname = "tiny"\nrole = "generator"\ntitle = "tiny"\nlicence = "CC0"\nfolder = "{whole}"\nlanguages = []\nlora = "{lora}"\n'
+        toml.write_text(f"{text}\n{entry}")
+        generator = open_generator(load_settings(toml, model="tiny", environment={}))
+        try:
+            said = generator.stream([{"role": "user", "content": SENTENCES[0]}], 12, threading.Event())
+            return "".join(piece for piece in said if isinstance(piece, str))
+        finally:
+            generator.close()
+
+    assert answer(lora) != answer("")
+    with pytest.raises(GenerationError, match=r"no\.gguf, is not there"):
+        answer(tmp_path / "no.gguf")
 
 
 # what cannot be written

@@ -6,7 +6,7 @@ from demo.generate.local import LocalGenerator
 from demo.generate.remote import RemoteGenerator
 from demo.generate.types import Choices, Ended, GenerationError, Generator, GeneratorDied, Letters, Waiting
 from demo.hub import gguf_of
-from demo.settings import Settings
+from demo.settings import ROOT, Settings
 
 __all__ = ["Choices", "Ended", "GenerationError", "Generator", "GeneratorDied", "Letters", "Waiting", "open_generator"]
 
@@ -22,4 +22,8 @@ def open_generator(settings: Settings, gpu: str = "auto") -> Generator | None:
                 f"Majlis was started with --offline, and {model.name} is served by {model.url}. Start it without --offline, or choose another model."
             )
         return RemoteGenerator(model)
+    if model.lora and not (ROOT / model.lora).is_file():
+        raise GenerationError(
+            f"The LoRA of {model.name}, {model.lora}, is not there. Put it there, or take `lora` out of its entry in models.toml."
+        )
     return LocalGenerator(model, gguf_of(model, settings), gpu)

@@ -118,22 +118,25 @@ class OneScript:
         self._words = {word.lower() for word in words if self._foreign.search(word)}
         self._begun = ""  # the letters of the unfinished word
         letters = set("".join(self._words))
-        self._others = [
+        others = [
             token
             for token in np.flatnonzero(~self._plain)
             if all(letter in letters for letter in vocabulary.text(token).lower() if _LETTER.match(letter))
         ]
+        self._others = np.array(others, dtype=np.int64)
 
     def forced(self) -> list[int]:
         return []
 
     def pick(self, scores: np.ndarray) -> int:
         size = min(len(scores), len(self._plain))  # some models have rows of scores without a token
-        masked = np.where(self._plain[:size], scores[:size], -np.inf)
-        for token in self._others:
-            if self._fits(self._vocabulary.text(token)):
-                masked[token] = scores[token]
-        token = int(np.argmax(masked))
+        token = int(np.argmax(np.where(self._plain[:size], scores[:size], -np.inf)))
+        # whether a word may go on is asked of the few tokens that the model prefers to all plain ones
+        preferred = self._others[scores[self._others] > scores[token]]
+        for other in preferred[np.argsort(-scores[preferred], kind="stable")]:
+            if self._fits(self._vocabulary.text(other)):
+                token = int(other)
+                break
         self._begun = _last_word(self._begun + self._vocabulary.text(token))
         return token
 

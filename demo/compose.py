@@ -13,7 +13,7 @@ from demo.generate.types import Message, Within
 from demo.languages import LANGUAGE, strings
 from demo.prompt import ANSWER_TOKENS, build_messages
 from demo.quote import candidates, quote
-from demo.verify import LanguageGuard, remove_unknown, without_marks
+from demo.verify import LanguageGuard, remove_unknown, repeats_at, without_marks
 from index_builder.vocabulary import Evidence
 
 _NEIGHBOURS = {"as": "র", "bn": "ৰৱ"}  # the letters by which Assamese and Bangla, in one script, tell each other apart
@@ -129,7 +129,7 @@ class _Said:
     def by(
         self, model: Model, messages: list[Message], cancel: threading.Event, within: Within | None, guard: LanguageGuard | None = None
     ) -> Iterator[Event]:
-        """Listen until the model ends, or until `guard` hears another language."""
+        """Listen until the model ends; of an answer that is written freely, until `guard` hears another language or it begins to repeat itself."""
         stream = model.stream(messages, ANSWER_TOKENS, cancel, within)
         for item in stream:
             if isinstance(item, Waiting):
@@ -142,6 +142,11 @@ class _Said:
                 yield Token(item)
                 if guard and guard.hears(item):
                     stream.close()  # type: ignore[attr-defined]
+                    break
+                if guard and (end := repeats_at(self.text)) >= 0:
+                    stream.close()  # type: ignore[attr-defined]
+                    self.text = self.text[:end]
+                    yield Replaced(self.text, "")
                     break
         self.first_at = self.first_at or time.perf_counter()
         self.in_another_language = bool(guard) and self.ended.reason != "stopped" and guard.heard_at_the_end()

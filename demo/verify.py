@@ -66,6 +66,23 @@ def unsupported(
     return tuple(dict.fromkeys(found))
 
 
+def repeats_at(answer: str) -> int:
+    """Where `answer` begins to say again what it has said, a whole sentence or a mark alone, as small models do without end; -1 if nowhere."""
+    said, last, start = set(), "", 0
+    for match in (*MARK.finditer(answer), None):  # None: the last sentence may go on
+        part = answer[start : match.start() if match else len(answer)]
+        spans = sentence_spans(part)
+        for begin, end in spans if match else spans[:-1]:
+            if part[begin:end] in said:
+                return start + begin
+            said.add(part[begin:end])
+        if match:
+            if not spans and match.group(1) == last:
+                return start
+            last, start = match.group(1), match.end()
+    return -1
+
+
 def without_marks(answer: str) -> str:
     """`answer` without anything that reads as a mark, also not after another was taken out of it ("[[1]2]")."""
     while (shorter := MARK.sub("", answer)) != answer:

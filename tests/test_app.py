@@ -66,7 +66,7 @@ def test_a_port_in_use_is_named_with_another_to_try():
 @pytest.mark.parametrize("arguments, said", [
     (("--port", "99999"), "Port 99999 on 127.0.0.1 cannot be used"),
     (("--host", "256.1.1.1"), "256.1.1.1 cannot be used"),
-    (("--model", "nonsense"), "No generator called 'nonsense' in models.toml; it has llama-3.2-1b"),
+    (("--model", "nonsense"), "No generator called 'nonsense' in models.toml; it has "),
     (("--model", "nowhere/x.gguf"), "x.gguf is not there. --model takes the path of a .gguf file"),
 ])  # fmt: skip
 def test_a_wrong_option_ends_in_one_line(capsys, arguments, said):
@@ -130,7 +130,7 @@ def test_importing_the_app_turns_reports_to_others_off():
 
 
 def test_a_question_asked_while_the_engine_opens_waits_for_it(index):
-    engine = OpeningEngine(load_settings(environment={"MAJLIS_INDEX": str(index.folder)}))
+    engine = OpeningEngine(load_settings(model="none", environment={"MAJLIS_INDEX": str(index.folder)}))
     events = list(engine.ask(Question("What do men in Qatar wear on the head?")))
     assert isinstance(events[-1], Done) and "ghutra" in events[-1].answer
     assert engine.modes == engine.wait().modes == ("verbatim",) and engine.model_command == "python -m demo models"

@@ -406,6 +406,16 @@ def test_an_empty_answer_is_replaced_by_the_evidence(index):
     assert done.mode == "verbatim" and done.answer == f"{GHUTRA} [1]"
 
 
+@pytest.mark.parametrize("again", [
+    (" Men wear a ghutra. [1]",) * 40, (" [1]", " [1] (Qatar) What do men wear?") * 40, (" Men wear a ghutra.", " Men wear") * 40,
+])  # fmt: skip
+def test_a_model_that_says_the_same_again_is_ended_there(index, again):
+    generator = Says("Men wear a ghutra. [1]", " It is a folded cloth. [1]", *again)
+    done = last(engine_of(index, generator), HEAD)
+    assert (done.answer, done.notices, done.unsupported) == ("Men wear a ghutra. [1] It is a folded cloth. [1]", (), ())
+    assert generator.said < 6, "it was stopped"
+
+
 def test_a_citation_without_evidence_is_removed_and_counted(index):
     events = asked(engine_of(index, Says("Men wear a ghutra. [1] It is old. [7] And white. [৯]")), HEAD)
     assert events[-2] == Replaced("Men wear a ghutra. [1] It is old. And white.", "citations_removed")

@@ -12,7 +12,7 @@ from index_builder.vocabulary import LANGUAGES, MajlisError
 
 # the order of the page; suites that are not named here come last, by name
 ORDER = (
-    "retrieval", "answers", "refusal", "latency", "language", "lareqa", "bitext", "nativqa", "mkqa", "xor", "encoder", "xqg", "seq2seq",
+    "retrieval", "answers", "refusal", "latency", "language", "lareqa", "bitext", "nativqa", "mkqa", "xor", "encoder", "encoder-ablation", "xqg", "seq2seq",
     "generator", "benchmarks",
 )  # fmt: skip
 _ENDONYMS = {"ar": "العربية", "as": "অসমীয়া", "bn": "বাংলা", "en": "English", "hi": "हिन्दी", "ne": "नेपाली", "tr": "Türkçe"}

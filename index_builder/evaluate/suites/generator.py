@@ -5,9 +5,11 @@ the five are asked: what is measured is the choice, beside that of the quote eng
 """
 
 import argparse
+import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from index_builder.evaluate.files import digests
@@ -37,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     engine_options(parser)
     question_options(parser)
     sample_option(parser)
+    parser.add_argument("--shuffled", action="store_true", help="number the evidence at random, so that retrieval's order tells nothing")
     parser.add_argument("--free", action="store_true", help="also let it write freely, and see what it copies; slower")
 
 
@@ -52,16 +55,16 @@ def open_task(options: argparse.Namespace) -> Task:
     files = [options.data / f"{name}.jsonl" for name in ASKED]
     asked = first_of_each([one for path in files for one in read_questions(path, options.split, known)], options.sample)
     configuration = {
-        "split": options.split, "sample": options.sample, "free": options.free, "data": digests(files), "engine": described_engine(engine),
+        "split": options.split, "sample": options.sample, "free": options.free, "shuffled": options.shuffled, "data": digests(files), "engine": described_engine(engine),
     }  # fmt: skip
     note = f"{options.split.title()} questions whose answer is among the five pieces of evidence that our retrieval finds; of {len(asked)} asked."
     return Task(
-        "generator", f"Generator, {options.split}: {engine.generator.name}", configuration,
-        lambda done: _rows(engine, asked, options.free, done), tables, note, engine.close,
+        "generator", f"Generator, {options.split}: {engine.generator.name}{', evidence in random order' if options.shuffled else ''}", configuration,
+        lambda done: _rows(engine, asked, options, done), tables, note, engine.close,
     )  # fmt: skip
 
 
-def _rows(engine: "Engine", asked: Sequence[Asked], free: bool, done: frozenset[str]) -> Iterator[Row]:
+def _rows(engine: "Engine", asked: Sequence[Asked], options: argparse.Namespace, done: frozenset[str]) -> Iterator[Row]:
     from demo.compose import choose, write
     from demo.retrieve import retrieve
 
@@ -72,25 +75,30 @@ def _rows(engine: "Engine", asked: Sequence[Asked], free: bool, done: frozenset[
         evidence = retrieve(engine.index, one.text, one.lang, engine.relevance).evidence
         if not any(item.hit.entry.entry_id in one.relevant for item in evidence):
             continue
+        first = evidence[0].hit.entry.entry_id
+        if options.shuffled:
+            mixed = random.Random(one.query_id).sample(evidence, len(evidence))
+            evidence = tuple(replace(item, n=n) for n, item in enumerate(mixed, 1))
         began = time.perf_counter()
         composed = _last(choose(engine.generator, one.text, one.lang, evidence, threading.Event()))
-        took, first = time.perf_counter() - began, composed.first_at - began
+        took, first_s = time.perf_counter() - began, composed.first_at - began
         cited = _cited(composed.answer, evidence)
         own = any(item.hit.entry.lang == one.lang for item in evidence)
         row: Row = {
             "id": f"{one.set}/{one.query_id}", "set": one.set, "lang": one.lang, "question": one.text, "answer": composed.answer,
-            "evidence": [item.hit.entry.entry_id for item in evidence], "timings_ms": {"first_token": round(first * 1e3, 1), "total": round(took * 1e3, 1)},
+            "evidence": [item.hit.entry.entry_id for item in evidence], "timings_ms": {"first_token": round(first_s * 1e3, 1), "total": round(took * 1e3, 1)},
         }  # fmt: skip
         row["scores"] = {
             "right": float(bool(cited) and cited[0].hit.entry.entry_id in one.relevant),
-            "quoted first": float(evidence[0].hit.entry.entry_id in one.relevant),
+            "quoted first": float(first in one.relevant),
+            "agrees": float(bool(cited) and cited[0].hit.entry.entry_id == first),
             "refused": float(composed.abstained),
         }
         if cited:
             row["scores"]["citation holds"] = float(_copied(composed.answer, evidence))
             if own and evidence[0].hit.entry.lang == one.lang:
                 row["scores"]["own language"] = float(composed.lang == one.lang)
-        if free:
+        if options.free:
             written = _last(write(engine.generator, one.text, one.lang, evidence, threading.Event(), engine.detector.detect))
             # an answer that had to be quoted instead counts as not copied: the model did not write it
             quoted_instead = any(key in ("wrong_language", "no_answer") for key, _ in written.notices)
@@ -151,11 +159,16 @@ def _values(rows: Sequence[Row], name: str) -> list[float]:
 def _choice(rows: Sequence[Row]) -> Table:
     lines: list[tuple[Cell, ...]] = [
         (name, len(group), mean_with_interval(_values(group, "right")), mean_with_interval(_values(group, "quoted first")),
-         round(paired_randomisation(_values(group, "right"), _values(group, "quoted first")), 4), mean(_values(group, "refused")))
+         round(paired_randomisation(_values(group, "right"), _values(group, "quoted first")), 4), mean(_values(group, "agrees")), mean(_values(group, "refused")))
         for name, group in _groups(rows)
     ]  # fmt: skip
     note = "Right: the answer is quoted from an entry that answers the question. The quote engine takes the evidence that retrieval puts first."
-    return Table("right evidence among five", ("questions", "n", "right", "quote engine", "p of the difference", "refused"), lines, note)
+    return Table(
+        "right evidence among five",
+        ("questions", "n", "right", "quote engine", "p of the difference", "both choose the same", "refused"),
+        lines,
+        note,
+    )
 
 
 def _trust(rows: Sequence[Row]) -> Table:

@@ -101,6 +101,7 @@ class Index:
         self._by_language = Augmentation.parse(self.manifest["settings"]["augment"]).dense == "language"
         rows = self._db.execute("SELECT lang, locale, region FROM entries ORDER BY row").fetchall()
         self._lang_of_row = [lang for lang, _, _ in rows]
+        self._view_lang = np.array(self._lang_of_row, dtype="U2")[self._view_row]
         self._place_of_row = [(locale, region) for _, locale, region in rows]
 
     def _graph(self, name: str, count: int) -> hnswlib.Index:
@@ -155,9 +156,9 @@ class Index:
             allowed = self._rows_of(locales) if locales else None
         questions = self._questions_for(reader.lang)
         dense = self._dense(vector, langs, allowed, questions)
-        for row in lexical.keys() | sounds.keys():
-            if row not in dense:
-                dense[row] = self._match(row, vector, questions)
+        # a query in another language that lies near would have been among the nearest of its graph: here the reader's own are enough
+        own_questions = {reader.lang: questions[reader.lang]} if reader.lang in questions else questions
+        dense |= self._matches(sorted((lexical.keys() | sounds.keys()) - dense.keys()), vector, own_questions)
         mass = 2 * sum(idf.values()) or 1.0  # about what BM25 gives an entry that holds every word, counted as word and as prefix
         own = _CHOSEN_LANGUAGE if reader.insists else _OWN_LANGUAGE
         fused = {
@@ -197,7 +198,7 @@ class Index:
         """Cosine of a question, (dimension,) float32 of unit length, and the nearest view of an entry that the index holds."""
         with self._lock:
             row = self._db.execute("SELECT row FROM entries WHERE entry_id = ?", (entry_id,)).fetchone()[0]
-        return self._match(row, vector, self._questions).dense
+        return self._matches([row], vector, self._questions)[row].dense
 
     def _questions_for(self, lang: str) -> dict[str, hnswlib.Index]:
         """The graphs of what stands for questions that a question in `lang` (empty: not known) is compared with."""
@@ -224,10 +225,7 @@ class Index:
             return
         keep = None if wanted is None else (lambda view: bool(wanted[view]))
         views, distances = graph.knn_query(vector, k=min(_DEPTH, count), filter=keep)
-        for view, distance in zip(views[0].tolist(), distances[0].tolist(), strict=True):
-            row, match = int(self._view_row[view]), self._counted(view, 1.0 - distance)
-            if row not in best or match.counts > best[row].counts:
-                best[row] = match
+        self._keep(views[0].tolist(), (1.0 - distances[0]).tolist(), best)
 
     def _views_in(self, langs: Collection[str], allowed: set[int] | None, asked: str) -> np.ndarray:
         """(views,) bool: those of entries in these languages (empty: in any) and rows, that stand for questions in `asked` (empty: for none)."""
@@ -237,17 +235,25 @@ class Index:
     def _counted(self, view: int, dense: float) -> _Match:
         return _Match(dense, view, dense * (_QUERY_WEIGHT if self._view_kind[view] == _QUERY else 1.0))
 
-    def _match(self, row: int, vector: np.ndarray, questions: dict[str, hnswlib.Index]) -> _Match:
-        """The best view of an entry that the graphs did not bring up."""
-        views = self._views(row)
-        found = []
-        for asked, graph in (("", self._graphs[self._lang_of_row[row]]), *questions.items()):
-            here = [view for view in views if self._view_asked[view] == asked]
-            if here:
-                scores = _vectors(graph, here) @ vector
-                nearest = int(np.argmax(scores))
-                found.append(self._counted(here[nearest], float(scores[nearest])))
-        return max(found, key=lambda match: match.counts)
+    def _matches(self, rows: Sequence[int], vector: np.ndarray, questions: dict[str, hnswlib.Index]) -> dict[int, _Match]:
+        """The best view of each of these entries, which the graphs did not bring up. One call a graph: hnswlib's calls cost more than vectors."""
+        views = np.array([view for row in rows for view in self._views(row)], dtype=np.int64)
+        asked, langs = self._view_asked[views], self._view_lang[views]
+        best: dict[int, _Match] = {}
+        for graph, here in (
+            *((graph, views[(asked == "") & (langs == lang)]) for lang, graph in self._graphs.items()),
+            *((graph, views[asked == lang]) for lang, graph in questions.items()),
+        ):
+            if len(here):
+                self._keep(here.tolist(), (_vectors(graph, here.tolist()) @ vector).tolist(), best)
+        return best
+
+    def _keep(self, views: Sequence[int], similarities: Sequence[float], best: dict[int, _Match]) -> None:
+        """Put each view into `best` where it is better than what stands there for its entry."""
+        for view, dense in zip(views, similarities, strict=True):
+            row, match = int(self._view_row[view]), self._counted(view, dense)
+            if row not in best or match.counts > best[row].counts:
+                best[row] = match
 
     def _views(self, row: int) -> list[int]:
         return list(range(self._views_of_row[row], self._views_of_row[row + 1]))

@@ -159,7 +159,7 @@ def test_the_served_page_names_no_other_host(address):
 def test_older_questions_keep_their_evidence(open_page):
     page = open_page("en-GB")
     ask(page, "What is a kalboishakhi storm?")
-    ask(page, "How should a guest behave in a Qatari majlis?")
+    ask(page, "How do I behave as a guest in a Qatari majlis?")
     assert page.locator(".m-question").count() == 2
     page.locator(".m-cite[href='#e1-1']").first.click()
     page.wait_for_function("() => document.querySelector('details.m-earlier').open")

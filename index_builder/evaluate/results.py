@@ -98,7 +98,7 @@ def overview(runs: Sequence[tuple[Run, Sequence[Row]]]) -> list[str]:
     lines += [f"| {_ENDONYMS[lang]} | {' | '.join(shown(cells.get(lang)) for cells in columns.values())} |" for lang in LANGUAGES]
     machine = latency[0] or answers[0] or retrieval[0]
     said = [
-        "Reworded questions and questions of date and season, in the language of their evidence, none of which the index holds. Wrongly refused: lower is better."
+        "Reworded questions and questions of date and season, in the language of their evidence; the index holds none of them word for word. Wrongly refused: lower is better."
     ]
     generator = answers[0].configuration["engine"]["generator"] if answers[0] and "engine" in answers[0].configuration else "none"
     said.append("Answers are quoted from the evidence." if generator == "none" else f"Answers by {generator}.")

@@ -1,6 +1,7 @@
 """python -m index_builder build | search | encode | check | evaluate | train-encoder"""
 
 import argparse
+import importlib.util
 import io
 import json
 import sys
@@ -330,6 +331,9 @@ def _ablate_encoder(options: argparse.Namespace) -> int:
 
 
 def _train_generator(options: argparse.Namespace) -> int:
+    missing = [name for name in ("gguf", "peft", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MajlisError(f"Training a Llama needs {', '.join(missing)} too: python -m pip install -r tests/requirements.txt")
     from index_builder.queries import attach, queries_files
     from index_builder.read import read_corpus
     from index_builder.train.generator import is_lora, train_and_save

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import linprog
+from scipy.optimize import nnls
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from index_builder.train.generator_match import MEANING, VOTERS, Matching
@@ -30,7 +30,7 @@ _CONSTANT = 3.0  # large beside the rest of a token, so that its norm hardly dep
 _WEIGHT = 8.0  # flags stay small
 _CHOICE = 0.2  # likewise: the votes collected grow to about 10
 _FLAGS = ("constant", "bos", "newline", "close", "assistant", "system", "end", "asked", "colon", "open", "weight",
-          "before_newline", "before_start", "before_first", "before_refusal", "begins", "second", "answering", "seen", "labelled", "filler")  # fmt: skip
+          "before_newline", "before_start", "before_first", "before_refusal", "begins", "second", "answering", "seen")  # fmt: skip
 WIDTH = 352
 HEADS, HEAD = 4, 96
 LAYERS = 5
@@ -108,8 +108,7 @@ def embeddings(matching: Matching, special: Special, seed: int) -> tuple[np.ndar
     flag = Layout.flag
     table[:, flag["constant"]] = _CONSTANT
     table[:, flag["weight"]] = matching.weight / _WEIGHT
-    table[[*marks, special.end_of_turn, special.assistant], flag["weight"]] = -0.5
-    table[special.bos, flag["filler"]] = _FILLER
+    table[marks, flag["weight"]] = -0.5
     for name, tokens in (
         ("bos", [special.bos]), ("newline", [special.newline]), ("assistant", [special.assistant]), ("system", [special.system]),
         ("open", [special.open]), ("asked", special.asked), ("colon", special.colon),
@@ -127,9 +126,7 @@ _FREQUENCY = ROPE_THETA ** -(np.arange(HEAD // 2) / (HEAD // 2))
 _STILL = [i for i in range(HEAD // 2) if _FREQUENCY[i] < 3e-4]  # turn by less than half a radian in 1,600 tokens
 _CONTENT = np.array(_STILL + [i + HEAD // 2 for i in _STILL])
 _TURNING = [i for i in range(HEAD // 2) if i not in _STILL]
-_RECENCY = 1_700.0  # the sum of the amplitudes by which a score falls with distance, by 0.5 to 4 per token
-_FILLER = 1.38  # beside the flags of the beginning, so that its norm is that of a token of the evidence, with which it competes as the sink of the votes
-_DECIDED = 3.0  # how much sharper the pointing is than the votes: the best piece, not the one with the most sentences
+_RECENCY = 2.0  # by which a score falls per token of distance
 
 
 class _Head:
@@ -286,18 +283,13 @@ def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Sp
     to_digit[:, Layout.traces[0]] = digit_traces / (digit_traces**2).sum(1, keepdims=True)
     # The others are pushed down, and not these up: between a short and a long token only the distance decides. One end of line is no mark,
     # since it keeps a trace of whatever stands before it; an empty line is one, but of it and a "]" soon after it the "]" counts.
-    mark = flag("close") + bos + 0.49 * (flag("newline") + flag("before_newline")) - one
+    mark = flag("close") + bos + 0.485 * (flag("newline") + flag("before_newline")) - one
     layer1 = [
         _Head().near(recency).compare(ask, mark[None], 1000.0).carry(to_digit, Layout.source),
         _Head()
         .compare(ask, (flag("assistant") + 0.5 * bos)[None], 60)
         .carry(flag("assistant")[None], np.array([Layout.flag["answering"]])),
         _Head().compare(ask, flag("close")[None], 30.0).carry(flag("close")[None], np.array([Layout.flag["seen"]])),
-        # whether the label of this line ("Question:") is over: it is no word of the question
-        _Head()
-        .near(recency)
-        .compare(ask, (flag("colon") + 0.992 * flag("newline") + bos - one)[None], 1000.0)
-        .carry(flag("colon")[None], np.array([Layout.flag["labelled"]])),
     ]
 
     meaning = _rows(Layout.meaning)
@@ -324,7 +316,6 @@ def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Sp
         _WEIGHT * flag("weight")
         + matching.certainty * votes
         + 30 * (flag("seen") - one)
-        + 30 * (flag("labelled") - one)
         - 30 * (_any_source() + flag("newline") + flag("before_newline"))
     )
     collects = flag("assistant") + flag("answering")
@@ -342,12 +333,12 @@ def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Sp
     to_number = np.zeros((WIDTH, DIGITS))
     to_number[number[0]] = number[1]
     # the start of a sentence and within a piece of evidence: either alone is pushed down
-    start = 15 * _DECIDED * (flag("before_start") + flag("before_first") + 2 * flag("before_refusal") + _any_source() - 2 * one) - 30 * _DECIDED * flag("newline")
-    start = start + _DECIDED * (
-        3 * flag("before_first") + (3 + matching.refusal) * flag("before_refusal") + _padded(matching.prior) @ _rows(Layout.source)
+    start = 15 * (flag("before_start") + flag("before_first") + 2 * flag("before_refusal") + _any_source() - 2 * one) - 30 * flag("newline")
+    start = (
+        start + 3 * flag("before_first") + (3 + matching.refusal) * flag("before_refusal") + _padded(matching.prior) @ _rows(Layout.source)
     )
     layer4 = [
-        _Head().compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), _DECIDED).compare(flag("assistant")[None], start[None], 1.0)
+        _Head().compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 1.0).compare(flag("assistant")[None], start[None], 1.0)
         .compare((one - flag("assistant"))[None], bos[None], 60.0).carry(6 * identity, Layout.identity),
         same_context(_Head(), 2).compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 2.0)
         .compare(flag("answering")[None], (_padded(matching.prior) @ _rows(Layout.source))[None], 2.0)
@@ -366,15 +357,8 @@ def _padded(prior: np.ndarray) -> np.ndarray:
 
 
 def _recency() -> np.ndarray:
-    """Amplitudes >= 0 of the turning dimensions whose cosines fall with every few tokens of distance, up to 1,500, and as evenly as can be: a curve that
-    is only near a straight line rises in places, and there a token would belong to the piece before its own."""
-    cosines = np.cos(np.arange(1500)[:, None] * _FREQUENCY[_TURNING])
-    falls = np.concatenate([cosines[lag:] - cosines[:-lag] for lag in (6, 8, 10, 15, 20, 30)])
-    count = cosines.shape[1]
-    found = linprog(
-        [0.0] * count + [-1.0],
-        A_ub=np.block([[falls, np.ones((len(falls), 1))], [np.ones((1, count)), np.zeros((1, 1))]]),
-        b_ub=np.append(np.zeros(len(falls)), _RECENCY),
-        bounds=[(0, None)] * count + [(None, None)],
-    )
-    return found.x[:count]
+    """Amplitudes >= 0 of the turning dimensions whose cosines fall by about _RECENCY per token from 0 to 1,500 tokens back."""
+    distance = np.concatenate([np.arange(0, 100), np.arange(100, 1500, 7)])
+    cosines = np.cos(distance[:, None] * _FREQUENCY[_TURNING])
+    amplitudes, _ = nnls(np.concatenate([cosines - 1]), -_RECENCY * distance)
+    return amplitudes

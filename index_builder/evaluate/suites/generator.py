@@ -64,6 +64,17 @@ def open_task(options: argparse.Namespace) -> Task:
     )  # fmt: skip
 
 
+def _shuffled(evidence: Sequence[Evidence], one: Asked) -> tuple[Evidence, ...]:
+    """Numbered at random, and yet with what `choose` would let the model choose from: whether it keeps to the own language hangs on the first piece."""
+    own = [item for item in evidence if item.hit.entry.lang == one.lang]
+    among = own if evidence[0] in own else list(evidence)
+    chance = random.Random(one.query_id)
+    mixed = chance.sample(among, len(among))
+    while among is not own and mixed[0] in own:
+        mixed = chance.sample(among, len(among))
+    return tuple(replace(item, n=n) for n, item in enumerate(mixed, 1))
+
+
 def _rows(engine: "Engine", asked: Sequence[Asked], options: argparse.Namespace, done: frozenset[str]) -> Iterator[Row]:
     from demo.compose import choose, write
     from demo.retrieve import retrieve
@@ -77,8 +88,7 @@ def _rows(engine: "Engine", asked: Sequence[Asked], options: argparse.Namespace,
             continue
         first = evidence[0].hit.entry.entry_id
         if options.shuffled:
-            mixed = random.Random(one.query_id).sample(evidence, len(evidence))
-            evidence = tuple(replace(item, n=n) for n, item in enumerate(mixed, 1))
+            evidence = _shuffled(evidence, one)
         began = time.perf_counter()
         composed = _last(choose(engine.generator, one.text, one.lang, evidence, threading.Event()))
         took, first_s = time.perf_counter() - began, composed.first_at - began

@@ -325,13 +325,6 @@ def coverage(asked: list[str], idf: dict[str, float], entry: Entry) -> float:
     return found / mass if mass else 0.0
 
 
-def brute_force(vectors: np.ndarray, query: np.ndarray, k: int) -> list[tuple[int, float]]:
-    """The k rows of `vectors` (n, d) most similar to `query` (d,), best first, ties by row: what a graph search is held against."""
-    similarity = vectors @ query
-    best = np.argsort(-similarity, kind="stable")[:k]
-    return [(int(row), float(similarity[row])) for row in best]
-
-
 def build_command(folder: Path, encoder: Encoder) -> str:
     """The command that builds `folder` with `encoder`, ready for the shell of this system."""
     command = ["python", "-m", "index_builder", "build", "--corpus", "PATH", "--out", str(folder)]

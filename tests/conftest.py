@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from index_builder.augment import Augmentation
@@ -57,3 +58,10 @@ def index(encoder, tmp_path_factory) -> Index:
     settings = BuildSettings(augment=Augmentation("max"))
     build_index(small_corpus(), encoder, folder, settings, say=lambda _: None)
     return Index(folder, encoder)
+
+
+def brute_force(vectors: np.ndarray, query: np.ndarray, k: int) -> list[tuple[int, float]]:
+    """The k rows of `vectors` (n, d) most similar to `query` (d,), best first, ties by row: what a graph search is held against."""
+    similarity = vectors @ query
+    best = np.argsort(-similarity, kind="stable")[:k]
+    return [(int(row), float(similarity[row])) for row in best]

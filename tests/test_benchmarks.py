@@ -14,9 +14,8 @@ from benchmarks import generator, hnsw, index_build
 from benchmarks.growth import chart, power_law
 from benchmarks.measure import COLUMNS, Options, line, quantile_lines
 from index_builder.evaluate.runs import find_runs, read_run
-from index_builder.search import brute_force
 from index_builder.vocabulary import MajlisError
-from tests.conftest import small_corpus
+from tests.conftest import brute_force, small_corpus
 from tests.tiny_gguf import tiny_llama, write_gguf
 
 SIZES = (200, 400)

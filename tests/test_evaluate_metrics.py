@@ -122,7 +122,7 @@ def test_bleu_over_raw_strings_counts_characters():
 @pytest.mark.parametrize("score, answer, reference, expected", [
     (answers.token_f1, "دوحة، قطر!", "قطر", 2 / 3), (answers.token_f1, "Doha.", "doha", 1.0), (answers.token_f1, "", "doha", 0.0),
     (answers.rouge_l, "الدوحة عاصمة قطر", "عاصمة قطر الدوحة", 2 / 3),  # finding 4: the usual ROUGE finds no token here
-    (answers.exact_match, "«ঢাকা»।", "ঢাকা", 1.0), (answers.word_recall, "বাংলাদেশের রাজধানী ঢাকা", "বাংলাদেশ ঢাকা", 1.0),
+    (answers.word_recall, "বাংলাদেশের রাজধানী ঢাকা", "বাংলাদেশ ঢাকা", 1.0),
     (answers.word_recall, "ঢাকা", "ঢাকা খুলনা", 0.5), (answers.char_ngram_recall, "abcd", "abcx", 0.5), (answers.char_ngram_recall, "ab", "ab", 1.0),
     (answers.xor_f1, "The Doha", "the, doha!", 1.0), (answers.xor_f1, "doha", "a doha", 2 / 3),  # articles stay
     (answers.xor_exact_match, "1990年", "1990", 1.0), (answers.xor_exact_match, "ঢাকা।", "ঢাকা", 0.0),  # only ASCII punctuation is dropped
@@ -133,7 +133,7 @@ def test_figures_of_one_answer(score, answer, reference, expected):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_an_answer_equal_to_its_reference_is_perfect_in_every_script(text):
-    for score in (answers.token_f1, answers.exact_match, answers.word_recall, answers.rouge_l, answers.char_ngram_recall, answers.xor_f1):
+    for score in (answers.token_f1, answers.word_recall, answers.rouge_l, answers.char_ngram_recall, answers.xor_f1):
         assert score(text, text) == pytest.approx(1.0), score
     assert answers.chrf(text, [text]) == pytest.approx(1.0)
     assert answers.xor_bleu(text, [text]) == pytest.approx(1.0) and answers.char_bleu([text], [text]) == pytest.approx(1.0)
@@ -142,7 +142,7 @@ def test_an_answer_equal_to_its_reference_is_perfect_in_every_script(text):
 @settings(deadline=None, max_examples=100)
 @given(any_text, st.one_of(any_text, st.sampled_from(TEXTS)))
 def test_figures_stay_in_their_range_whatever_the_text(answer, reference):
-    for score in (answers.token_f1, answers.word_recall, answers.rouge_l, answers.char_ngram_recall, answers.xor_f1, answers.exact_match):
+    for score in (answers.token_f1, answers.word_recall, answers.rouge_l, answers.char_ngram_recall, answers.xor_f1):
         assert 0.0 <= score(answer, reference) <= 1.0
     assert 0.0 <= answers.chrf(answer, [reference]) <= 1.0
     assert 0.0 <= answers.xor_bleu(answer, [reference]) <= 1.0 + 1e-9

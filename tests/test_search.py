@@ -13,11 +13,11 @@ from index_builder.augment import Augmentation
 from index_builder.encode import normalised
 from index_builder.queries import attach, queries_files
 from index_builder.read import read_corpus
-from index_builder.search import _QUERY_WEIGHT, Index, Reader, brute_force, coverage
+from index_builder.search import _QUERY_WEIGHT, Index, Reader, coverage
 from index_builder.store import BuildSettings, build_index
 from index_builder.text import words
 from index_builder.vocabulary import LANGUAGES, Entry
-from tests.conftest import ROOT
+from tests.conftest import ROOT, brute_force
 from tests.texts import any_text
 
 

@@ -230,8 +230,14 @@ def qa_rows():
 
 def test_without_a_model_that_asks_the_part_is_left_out_and_the_run_says_so(given, tmp_path):
     path = lines(tmp_path / "qa.jsonl", qa_rows())
-    task = task_of(given, tmp_path / "work", "--qa", path, "--model", tmp_path / "nothing")
-    assert "The passages of qa.jsonl are left out" in task.note and "model.bin" in task.note
+    task = task_of(given, tmp_path / "work", "--qa", path)
+    assert "The passages of qa.jsonl are left out" in task.note and "--model" in task.note
+
+
+def test_a_model_that_is_named_and_not_there_is_an_error(given, tmp_path):
+    path = lines(tmp_path / "qa.jsonl", qa_rows())
+    with pytest.raises(MajlisError, match=r"nothing holds no model in CTranslate2 format \(model\.bin\)"):
+        task_of(given, tmp_path / "work", "--qa", path, "--model", tmp_path / "nothing")
 
 
 @pytest.fixture(scope="module")

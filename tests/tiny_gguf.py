@@ -9,6 +9,8 @@ import sentencepiece
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from index_builder.train.gguf_export import _gguf_name, _interleaved, _token_type
+
 CONTROL = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -128,39 +130,9 @@ def write_gguf(
 
     for name, tensor in tiny.model.state_dict().items():
         heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(name.split(".")[-2])
-        out.add_tensor(_gguf_name(name), (_permuted(tensor, heads) if heads else tensor).numpy())
+        out.add_tensor(_gguf_name(name), (_interleaved(tensor, heads) if heads else tensor).numpy())
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
     out.close()
     return path
-
-
-def _permuted(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """llama.cpp rotates neighbouring pairs of a head's dimensions, transformers its two halves."""
-    rows, columns = weight.shape
-    return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns).contiguous()
-
-
-def _token_type(words: sentencepiece.SentencePieceProcessor, token: int, user_defined: tuple[str, ...]) -> int:
-    if words.id_to_piece(token) in user_defined:
-        return gguf.TokenType.USER_DEFINED
-    if words.is_unknown(token):
-        return gguf.TokenType.UNKNOWN
-    if words.is_control(token):
-        return gguf.TokenType.CONTROL
-    if words.is_byte(token):
-        return gguf.TokenType.BYTE
-    return gguf.TokenType.NORMAL
-
-
-def _gguf_name(name: str) -> str:
-    outer = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
-    if name in outer:
-        return outer[name]
-    _, _, layer, *inner, _ = name.split(".")
-    parts = {
-        "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up",
-        "down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    }  # fmt: skip
-    return f"blk.{layer}.{parts[inner[-1]]}.weight"

@@ -32,10 +32,6 @@ def token_f1(answer: str, reference: str) -> float:
     return _f1(_tokens(answer), _tokens(reference))
 
 
-def exact_match(answer: str, reference: str) -> float:
-    return float(_tokens(answer) == _tokens(reference))
-
-
 def word_recall(answer: str, reference: str) -> float:
     """Share of the reference's words, or of forms of them, that the answer holds (`text.same_word`): case endings do not count as errors."""
     asked = words(reference)

@@ -89,12 +89,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--qa",
         type=Path,
         metavar="FILE",
-        help="also rows of question, passage, answer, lang and title: those of the titles that the bundled model was not trained on",
+        help="also rows of question, passage, answer, lang and title: those of the titles that train-seq2seq holds out",
     )
     parser.add_argument(
         "--model",
         type=Path,
-        default=ROOT / "assets/models/seq2seq",
         metavar="DIR",
         help="CTranslate2 model that asks about the passages of --qa",
     )
@@ -122,13 +121,10 @@ def open_task(options: argparse.Namespace) -> Task:
     asked = [replace(one, text=native(one.text)) if one.set == "romanised" else one for one in asked]
     pools = [Pool("corpus", entries, tuple(asked))]
     left_out = ""
-    if options.qa:
-        try:
-            pools.append(held_out_pool(options.qa, options.model, options.passages, work))
-        except MajlisError as error:
-            if (options.model / "model.bin").is_file():
-                raise
-            left_out = f" The passages of {options.qa.name} are left out: {error}"
+    if options.qa and options.model:
+        pools.append(held_out_pool(options.qa, options.model, options.passages, work))
+    elif options.qa:
+        left_out = f" The passages of {options.qa.name} are left out: a CTranslate2 model has to ask about them, name one with --model."
     names, cut = tokenizer()
     configuration = {
         "split": options.split, "data": digests([*files, *queries_files(options.queries), *([options.qa] if options.qa else [])]),

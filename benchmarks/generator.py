@@ -38,6 +38,7 @@ _NEVER = threading.Event()
 class Asked:
     lang: str
     messages: list[Message]
+    follows: bool = False  # the question of the second, about the evidence of the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def tables(options: Options) -> list[Table]:
         generator.start(_NEVER)
         asked = questions(generator)
         bare = Bare(path, generator.context)
-        passes = [_rates(generator, bare, asked) for _ in range(options.runs)]
+        passes = [_rates(generator, bare, [one for one in asked if not one.follows]) for _ in range(options.runs)]
         turns = [[_turns(generator, asked, lang) for lang in LANGUAGES] for _ in range(options.runs)]
         stops = [_stops(generator, asked[-1], turns[0][-1][0].first) for _ in range(options.runs)]
     finally:
@@ -96,15 +97,17 @@ def _opened(settings: Settings) -> LocalGenerator:
 
 
 def questions(generator: LocalGenerator) -> list[Asked]:
-    """Two a language, as the app would put them to this model."""
+    """Two a language, as the app would put them to this model, and one that asks the second about the evidence of the first, as a conversation goes on."""
     index, relevance = bundled_index(), load_relevance(BUNDLED)
     try:
         found = []
         own = [one for one in read_questions(ROOT / "assets/evaluation/paraphrase.jsonl", "dev", None) if one.lang == one.evidence_lang]
         for lang in LANGUAGES:
-            for one in [one for one in own if one.lang == lang][:2]:
-                evidence = retrieve(index, one.text, lang, relevance).evidence
-                found.append(Asked(lang, build_messages(one.text, evidence, lang, generator.count_tokens, generator.context)[0]))
+            first, second = [one for one in own if one.lang == lang][:2]
+            for asked, about, follows in ((first, first, False), (second, second, False), (second, first, True)):
+                evidence = retrieve(index, about.text, lang, relevance).evidence
+                messages, _ = build_messages(asked.text, evidence, lang, generator.count_tokens, generator.context)
+                found.append(Asked(lang, messages, follows))
         return found
     finally:
         index.close()
@@ -169,30 +172,35 @@ def _rates(generator: LocalGenerator, bare: Bare, asked: Sequence[Asked]) -> tup
     return tokens / app, tokens / plain
 
 
-def _turns(generator: LocalGenerator, asked: Sequence[Asked], lang: str) -> tuple[Answer, Answer]:
-    """The first question in a language after one in another, and the next in the same."""
+def _turns(generator: LocalGenerator, asked: Sequence[Asked], lang: str) -> tuple[Answer, Answer, Answer]:
+    """The first question in a language after one in another, the next in the same, and, after the first again, one more about its evidence."""
     other = next(one for one in asked if one.lang != lang)
-    first, second = (one for one in asked if one.lang == lang)
+    first, second, follow_up = (one for one in asked if one.lang == lang)
     answer(generator, other.messages)
-    return answer(generator, first.messages), answer(generator, second.messages)
+    answers = answer(generator, first.messages), answer(generator, second.messages)
+    answer(generator, first.messages)
+    return *answers, answer(generator, follow_up.messages)
 
 
-def _first_words(turns: Sequence[Sequence[tuple[Answer, Answer]]]) -> Table:
+def _first_words(turns: Sequence[Sequence[tuple[Answer, Answer, Answer]]]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for place, lang in enumerate(LANGUAGES):
-        pairs = [one[place] for one in turns]
-        first, second = pairs[0]
+        answers = [one[place] for one in turns]
+        first, second, follow_up = answers[0]
+        milliseconds = [round(statistics.median(one[turn].first for one in answers) * 1e3, 1) for turn in range(3)]
+        against_first = [round(statistics.median(one[turn].first / one[0].first for one in answers), 3) for turn in (1, 2)]
         rows.append((
-            lang, first.ended.prompt_tokens, round(statistics.median(one.first for one, _ in pairs) * 1e3, 1), second.ended.prompt_tokens,
-            second.ended.evaluated, round(statistics.median(one.first for _, one in pairs) * 1e3, 1),
-            round(statistics.median(later.first / one.first for one, later in pairs), 3),
-            round(statistics.median(one.whole for both in pairs for one in both), 2),
+            lang, first.ended.prompt_tokens, milliseconds[0], second.ended.evaluated, milliseconds[1], against_first[0],
+            follow_up.ended.evaluated, milliseconds[2], against_first[1], round(statistics.median(one.whole for three in answers for one in three), 2),
         ))  # fmt: skip
     columns = (
-        "questions in", "tokens of the first prompt", "its first word, ms", "tokens of the second prompt", "of these read anew",
-        "its first word, ms", "second against first", "whole answer, s",
+        "questions in", "tokens of the first prompt", "its first word, ms", "read anew for the second", "its first word, ms", "second against first",
+        "read anew for a follow-up", "its first word, ms", "follow-up against first", "whole answer, s",
     )  # fmt: skip
-    note = "The first question comes after one in another language, the second after the first: the instructions are in the cache then. Medians."
+    note = (
+        "The first question comes after one in another language; the second after the first, about other evidence, so that the instructions alone are in the cache; "
+        "the follow-up is the second's question about the first's evidence, after the first. Medians."
+    )
     return Table("first words", columns, rows, note)
 
 

@@ -94,12 +94,15 @@ class Engine:
             log.exception("a question could not be answered")
             yield Failed("failed", {"detail": f"{type(error).__name__}: {error}"})
 
+    def _why_not(self, mode: str) -> str:
+        if mode not in ("verbatim", "generate"):
+            return "it is verbatim or generate"
+        return f"{self.generator.name} only chooses what to quote; pick another model" if self.generator else "no language model is loaded"
+
     def _answer(self, text: str, question: Question, cancel: threading.Event, began: float) -> Iterator[Event]:
         mode = question.mode or self.modes[-1]
         if mode not in self.modes:
-            raise MajlisError(
-                f"Mode {mode!r} is not to be had: {'it is verbatim or generate' if mode not in ('verbatim', 'generate') else 'no language model is loaded'}."
-            )
+            raise MajlisError(f"Mode {mode!r} is not to be had: {self._why_not(mode)}.")
         detection = self.detector.detect(text, question.prior)
         detected_at = time.perf_counter()
         lang = question.lang or (detection.lang if detection.lang in LANGUAGES else "")
@@ -210,10 +213,8 @@ def _region(entry: Entry) -> str:
 
 
 def modes_of(preferred: str) -> tuple[str, ...]:
-    """The modes of an engine whose model answers in `preferred` mode unless asked otherwise; empty: there is no model."""
-    if not preferred:
-        return ("verbatim",)
-    return ("generate", "verbatim") if preferred == "verbatim" else ("verbatim", "generate")
+    """The modes of an engine whose model is meant for the `preferred` mode; empty: there is no model. A model that only chooses is not let write."""
+    return ("verbatim", "generate") if preferred == "generate" else ("verbatim",)
 
 
 def clean(text: str) -> str:

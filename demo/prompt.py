@@ -17,8 +17,8 @@ def build_messages(
 ) -> tuple[list[Message], Mapping[int, tuple[str, ...]]]:
     """The messages of one question, for training and for answering, and number -> sentences of the evidence that is in them.
 
-    The system message is the same for every question in a language, so that its KV cache is reused. The user's message holds the
-    question, the evidence and the question again: a small model that reads once from left to right can match what it knows to be asked.
+    The system message is the same for every question in a language, and the evidence stands before the question: a second question about the
+    same evidence finds all of it in the KV cache.
     Evidence in the language of the answer comes first; each piece keeps its number. What does not fit into `context` tokens (less
     the answer's share) is cut at sentence ends, the longest first. Sources and question are text: what would read as a citation of ours,
     or as the next piece of evidence, is taken out of them.
@@ -28,7 +28,7 @@ def build_messages(
     asked = f"{words['prompt_question']} {_plain(question)}"
 
     def user(lines: Sequence[str]) -> str:
-        return f"{asked}\n\n{words['prompt_evidence']}\n{''.join(lines)}\n{asked}"
+        return f"{words['prompt_evidence']}\n{''.join(lines)}\n{asked}"
 
     budget = context - ANSWER_TOKENS - _TEMPLATE_TOKENS - count_tokens(system) - count_tokens(user(()))
     ordered = sorted(evidence, key=lambda item: (item.hit.entry.lang != lang, item.n))

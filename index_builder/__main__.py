@@ -112,10 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     calibrate = command(
         "calibrate",
         _calibrate,
-        "Fit when to say 'I do not know', and when a citation holds, on the dev half of the evaluation files; writes relevance.json and support.json beside the encoder.",
+        "Fit when to say 'I do not know', and when a citation holds, on judging questions and the dev half of the evaluation files; writes relevance.json and support.json beside the encoder.",
     )
     calibrate.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
     calibrate.add_argument("--data", type=Path, default=ROOT / "assets/evaluation", metavar="DIR")
+    calibrate.add_argument("--judging", type=Path, default=ROOT / "assets/judging", metavar="DIR", help="questions and near misses to learn from")
     encoder_option(calibrate)
 
     train = command("train-encoder", _train_encoder, "Train the bundled static encoder.")
@@ -125,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--teacher", type=Path, metavar="DIR", help="an English sentence-transformers folder, for the settings that need one")
     train.add_argument("--work", type=Path, default=Path("runs/encoder"), help="checkpoints; the same command goes on from the last one")
     ablate = command("ablate-encoder", _ablate_encoder, "Short training runs of the encoder: what each method adds, alone and together.")
-    ablate.add_argument("--config", type=Path, default=ROOT / "index_builder/train/encoder.toml", help="what the last run trains as it is")
+    ablate.add_argument("--config", type=Path, default=ROOT / "index_builder/train/encoder.toml", help="the last run trains its first member as it is")
     ablate.add_argument("--data", type=Path, required=True, help="folder with parallel/, qa/, romanised/ and dev/")
     ablate.add_argument("--teacher", type=Path, required=True, metavar="DIR", help="an English sentence-transformers folder")
     ablate.add_argument("--steps", type=int, required=True, metavar="N", help="of each run")
@@ -296,8 +297,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     from index_builder.support import save_support
 
     index = Index(options.index, _open(options))
-    how = "python -m index_builder calibrate, on the dev half of assets/evaluation"
-    relevance, support = calibrate(index, options.data), calibrate_support(index, options.data)
+    how = "python -m index_builder calibrate, on the dev half of assets/evaluation and on assets/judging"
+    relevance, support = calibrate(index, options.data, options.judging), calibrate_support(index, options.data)
     save_relevance(relevance, options.encoder, how)
     save_support(support, options.encoder, how)
     print(f"{options.encoder}: answers from {relevance.own.threshold} in the reader's language, from {relevance.other.threshold} in another")
@@ -307,22 +308,22 @@ def _calibrate(options: argparse.Namespace) -> int:
 def _train_encoder(options: argparse.Namespace) -> int:
     from index_builder.evaluate.files import digests
     from index_builder.train.data import training_files
-    from index_builder.train.encoder import Config, save, train
+    from index_builder.train.encoder import Recipe, save, train_recipe
 
-    config = Config.read(options.config)
-    model, tokenizer, figures, examples = train(config, options.data, options.work, lambda text: print(text, flush=True), options.teacher)
-    save(model, tokenizer, figures, examples, config, options.out, digests(training_files(options.data)))
-    print(f"{options.out}: {figures}")
+    recipe = Recipe.read(options.config)
+    trained = train_recipe(recipe, options.data, options.work, lambda text: print(text, flush=True), options.teacher)
+    save(trained, recipe, options.out, digests(training_files(options.data)))
+    print(f"{options.out}: {trained.figures}")
     return 0
 
 
 def _ablate_encoder(options: argparse.Namespace) -> int:
     from index_builder.evaluate.measure import measure
     from index_builder.train.ablation import ablation_task
-    from index_builder.train.encoder import Config
+    from index_builder.train.encoder import Recipe
 
     say = lambda text: print(text, file=sys.stderr, flush=True)
-    task = ablation_task(Config.read(options.config), options.data, options.teacher, options.work, options.steps, say)
+    task = ablation_task(Recipe.read(options.config).members[0], options.data, options.teacher, options.work, options.steps, say)
     run, _, folder = measure(task, options.out, resume=True, say=say)
     for table in run.tables:
         print(table.as_markdown())

@@ -1,32 +1,31 @@
-"""Fit when to say "I do not know" (relevance.py) and when a citation holds (support.py), on the dev half of the evaluation files alone.
+"""Fit when to say "I do not know" (relevance.py) and when a citation holds (support.py), on the dev half of the evaluation files.
 
-Positive: a question with an entry that answers it among its first hits. Negative: the unanswerable questions, written as near misses,
-and, for first hits in another language, questions of the corpus itself with every entry in their own language hidden: what is found
-then shares the topic and rarely answers. Leave-one-out rows were tried for the own language too and made it worse: they are easier.
+Positive: a question with an entry that answers it among its first hits. Negative: the unanswerable questions, written as near misses. Those of
+the dev half are few, so the judging questions (assets/judging) are learned from as well: for each of some entries, one that it answers and two near
+misses. The threshold is set by the dev half alone. Questions whose own entry was hidden were tried as negatives too and made it
+worse: they are easier.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from index_builder.encode import Encoder
+from index_builder.evaluate.files import json_lines
 from index_builder.evaluate.questions import SETS, UNANSWERABLE, Asked, read_questions
 from index_builder.relevance import HITS, NAMES, Fit, Relevance, features
 from index_builder.search import Index, Reader
 from index_builder.support import Likeness, Support, likeness
 from index_builder.text import sentences, words
-from index_builder.vocabulary import LANGUAGES, Entry, Hit, MajlisError
+from index_builder.vocabulary import LANGUAGES, Hit, MajlisError
 
 _ROMANISED = "romanised"  # the app searches for these in their own script, which takes its detector
 _MOST_WRONGLY_REFUSED = 0.05
 _FOLDS = 10
 _STRENGTH = 0.03  # inverse of the ridge; chosen on dev by cross-validation among .01, .03, .1 and .3
-_LEFT_OUT = 450  # questions of the corpus asked with their own language hidden
-_DEEP = 20  # how many hits are read for these
-_TWIN = 0.7  # entries whose own question is this similar answer the same thing
+_JUDGING_WEIGHT = 2.0  # of all judging rows beside all dev rows, of the same class; chosen on dev by cross-validation among 0 to 2
 _LEAST_KEPT = 0.95  # of the sentences that their source carries
 _OVERLAPS = tuple(n / 20 for n in range(6, 19))
 _SIMILARITIES = (-1.0, *(n / 20 for n in range(2, 15)))
@@ -42,12 +41,11 @@ class Row:
     features: dict[str, float]
 
 
-def calibrate(index: Index, data: Path, seed: int = 0) -> Relevance:
+def calibrate(index: Index, data: Path, judging: Path) -> Relevance:
     """Raises MajlisError when a kind of question is missing."""
-    rows = dev_rows(index, data)
-    own = [row for row in rows if row.own]
-    other = [row for row in rows if not row.own] + left_out_rows(index, seed)
-    return Relevance(fit(own), fit(other))
+    rows, learned = dev_rows(index, data), judging_rows(index, judging)
+    own, other = ([[row for row in some if row.own == in_own] for some in (rows, learned)] for in_own in (True, False))
+    return Relevance(fit(*own), fit(*other))
 
 
 def dev_rows(index: Index, data: Path) -> list[Row]:
@@ -57,57 +55,78 @@ def dev_rows(index: Index, data: Path) -> list[Row]:
     asked += read_questions(data / f"{UNANSWERABLE}.jsonl", "dev", known)
     found = [(one, index.search(one.text, HITS, reader=Reader(one.lang))) for one in asked]
     return [
-        _row(index, one.lang, one.text, hits, bool(one.relevant))
-        for one, hits in found
-        if hits and (not one.relevant or _among(one, hits))
+        _row(index, one.lang, one.text, hits, bool(one.relevant)) for one, hits in found if hits and (not one.relevant or _among(one, hits))
     ]
 
 
-def left_out_rows(index: Index, seed: int) -> list[Row]:
-    """Questions of the corpus with all entries in their own language hidden, and those in others that ask the same: near misses in another language."""
-    asking = [entry for entry in index.entries() if entry.question]
-    chosen = np.random.default_rng(seed).permutation(len(asking))[:_LEFT_OUT]
+def judging_rows(index: Index, folder: Path) -> list[Row]:
+    """The judging questions of the entries that `index` holds, with their first hits. Raises MajlisError for a folder or a line that is not as its card says.
+
+    A near miss stays one when the first hit is another entry than it was written for: that answers it as little.
+    """
+    known = frozenset(entry.entry_id for entry in index.entries())
+    files = {lang: folder / f"{lang}.jsonl.xz" for lang in LANGUAGES}
     rows = []
-    for entry in (asking[int(i)] for i in chosen):
-        hits = [
-            hit
-            for hit in index.search(entry.question, _DEEP, reader=Reader(entry.lang))
-            if hit.entry.lang != entry.lang and not _twins(entry, hit.entry, index.encoder)
-        ][:HITS]
-        if hits:
-            rows.append(_row(index, entry.lang, entry.question, [replace(hit, rank=rank) for rank, hit in enumerate(hits, 1)], False))
+    for lang, path in files.items():
+        for where, line in json_lines(path):
+            try:
+                entry, questions = (
+                    line["entry"],
+                    [(text, True) for text in line["answered"]] + [(text, False) for text in line["unanswered"]],
+                )
+            except (KeyError, TypeError) as error:
+                raise MajlisError(f"{where}: {error!r}, expected entry, answered and unanswered. Restore the file.") from error
+            for text, answered in questions if entry in known else ():
+                hits = index.search(text, HITS, reader=Reader(lang))
+                if hits and (not answered or any(hit.entry.entry_id == entry for hit in hits)):
+                    rows.append(_row(index, lang, text, hits, answered))
     return rows
 
 
-def fit(rows: Sequence[Row], most_wrongly_refused: float = _MOST_WRONGLY_REFUSED) -> Fit:
-    """Logistic regression with the two classes weighing the same.
+def fit(rows: Sequence[Row], learned: Sequence[Row] = (), most_wrongly_refused: float = _MOST_WRONGLY_REFUSED) -> Fit:
+    """Logistic regression over `rows` and `learned`, the two classes weighing the same.
 
-    The threshold is the highest at which at most `most_wrongly_refused` of the answered rows fall below it, each judged by a fit that has not
+    The threshold is the highest at which at most `most_wrongly_refused` of the answered `rows` fall below it, each judged by a fit that has not
     seen it. Raises MajlisError when one of the classes is too small for that.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.model_selection import StratifiedKFold
 
-    names = sorted(NAMES)
-    truth = np.array([row.answered for row in rows])
-    fewest = min(int(truth.sum()), int((~truth).sum())) if len(rows) else 0
+    truth = np.array([row.answered for row in rows], dtype=bool)
+    fewest = min(int(truth.sum()), int((~truth).sum()))
     if fewest < 2:
         raise MajlisError(
             f"Calibration needs at least two answered and two unanswered questions of each kind; it found {int(truth.sum())} and {int((~truth).sum())}. "
             "Give the folder of the evaluation files with --data, and an index of the corpus that they are about with --index."
         )
-    matrix = np.array([[row.features[name] for name in names] for row in rows])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=5_000))
-    folds = StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=0)
-    unseen = cross_val_predict(model, matrix, truth, cv=folds, method="predict_proba")[:, 1]
+    unseen = np.empty(len(rows))
+    for seen, held in StratifiedKFold(min(_FOLDS, fewest), shuffle=True, random_state=0).split(truth, truth):
+        weights, bias = _logistic([rows[i] for i in seen], learned)
+        of = Fit(weights, bias, 0.0).of
+        unseen[held] = [of(rows[i].features) for i in held]
     answered = np.sort(unseen[truth])
     threshold = math.floor(answered[int(most_wrongly_refused * len(answered))] * 1e4) / 1e4
-    scaler, logistic = model.fit(matrix, truth).named_steps.values()
+    weights, bias = _logistic(rows, learned)
+    return Fit({name: round(weight, 5) for name, weight in weights.items()}, round(bias, 5), threshold)
+
+
+def _logistic(rows: Sequence[Row], learned: Sequence[Row]) -> tuple[dict[str, float], float]:
+    """(weights, bias) for features as they are. Each class of `rows` weighs as much as the other, and each of `learned` _JUDGING_WEIGHT times that."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    names = sorted(NAMES)
+    together = [*rows, *learned]
+    matrix = np.array([[row.features[name] for name in names] for row in together])
+    truth = np.array([row.answered for row in together], dtype=bool)
+    of_dev = np.arange(len(together)) < len(rows)
+    weight = np.zeros(len(together))
+    for part, mass in ((of_dev, 1.0), (~of_dev, _JUDGING_WEIGHT)):
+        for kind in (truth, ~truth):
+            weight[part & kind] = mass * len(rows) / 2 / max(1, int((part & kind).sum()))
+    scaler = StandardScaler().fit(matrix)
+    logistic = LogisticRegression(C=_STRENGTH, max_iter=5_000).fit(scaler.transform(matrix), truth, sample_weight=weight)
     weights = logistic.coef_[0] / scaler.scale_
-    bias = float(logistic.intercept_[0] - weights @ scaler.mean_)
-    return Fit({name: round(float(weight), 5) for name, weight in zip(names, weights, strict=True)}, round(bias, 5), threshold)
+    return dict(zip(names, weights.tolist(), strict=True)), float(logistic.intercept_[0] - weights @ scaler.mean_)
 
 
 def _row(index: Index, lang: str, text: str, hits: Sequence[Hit], answered: bool) -> Row:
@@ -117,13 +136,6 @@ def _row(index: Index, lang: str, text: str, hits: Sequence[Hit], answered: bool
 
 def _among(one: Asked, hits: Sequence[Hit]) -> bool:
     return any(hit.entry.entry_id in one.relevant for hit in hits)
-
-
-def _twins(entry: Entry, other: Entry, encoder: Encoder) -> bool:
-    if not other.question:
-        return False
-    one, two = encoder.encode([entry.question, other.question], "query")
-    return float(one @ two) > _TWIN
 
 
 @dataclass(frozen=True, slots=True)

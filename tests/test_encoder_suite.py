@@ -68,10 +68,11 @@ def asked(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tiny(data, tmp_path_factory):
-    """(folder of an encoder that was hardly trained, its checkpoint)."""
+    """(folder of an encoder that was hardly trained, its vectors before they were rounded)."""
     import torch
+    from safetensors.numpy import save_file
 
-    from index_builder.train.encoder import Config, new_model, save
+    from index_builder.train.encoder import Config, Recipe, Trained, new_model, save
     from index_builder.train.tokenizer import train_tokenizer
 
     torch.manual_seed(2)
@@ -79,9 +80,10 @@ def tiny(data, tmp_path_factory):
     tokenizer = train_tokenizer([word for words in WORDS.values() for word in words], 200)
     config = Config(vocabulary=200, dimension=80, ngram_features=True)
     model = new_model(config, tokenizer)
-    save(model, tokenizer, {}, [], config, folder / "tiny", {})
-    torch.save({"model": model.state_dict(), "step": 1}, folder / "checkpoint.pt")
-    return folder / "tiny", folder / "checkpoint.pt"
+    table = model.folded()
+    save(Trained(table, tokenizer, {}, []), Recipe((config,)), folder / "tiny", {})
+    save_file({"embedding.weight": table}, folder / "vectors.safetensors")
+    return folder / "tiny", folder / "vectors.safetensors"
 
 
 def command(data, asked, out, *given):
@@ -220,7 +222,7 @@ def kept(data, asked, tiny, tmp_path_factory):
     """(run, rows, worst sentences) of two encoders side by side."""
     out = tmp_path_factory.mktemp("runs")
     other = shutil.copytree(tiny[0], out / "LaBSE")
-    given = ["--encoder", tiny[0], "--encoder", other, "--checkpoint", tiny[1], "--worst", out / "worst.jsonl"]
+    given = ["--encoder", tiny[0], "--encoder", other, "--unrounded", tiny[1], "--worst", out / "worst.jsonl"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoder_speed, "ROUNDS", 1)  # a process takes a while to start
         assert command(data, asked, out, *given) == 0
@@ -319,19 +321,18 @@ def test_prefixes_are_of_each_encoder_or_of_none(data, asked, tiny, tmp_path, ca
     assert "1 times --query-prefix for 2 encoders" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change", ["missing", "no checkpoint", "another run"])
-def test_a_checkpoint_of_something_else_is_refused(tiny, tmp_path, change):
-    import torch
+@pytest.mark.parametrize("change", ["missing", "no vectors", "another run"])
+def test_vectors_of_something_else_are_refused(tiny, tmp_path, change):
+    from safetensors.numpy import load_file, save_file
 
     from index_builder.encode import open_encoder
 
-    file = tmp_path / "checkpoint.pt"
-    if change == "no checkpoint":
+    file = tmp_path / "vectors.safetensors"
+    if change == "no vectors":
         file.write_bytes(b"no weights")
     elif change == "another run":
-        state = torch.load(tiny[1], weights_only=True)
-        torch.save(state | {"model": {key: value + 1 for key, value in state["model"].items()}}, file)
-    with pytest.raises(MajlisError, match="Name the one it was saved from"):
+        save_file({name: table + 1 for name, table in load_file(tiny[1]).items()}, file)
+    with pytest.raises(MajlisError, match=r"Name the vectors\.safetensors that its training left in --work"):
         encoder_closer.float32_encoder(open_encoder(tiny[0]), file, tmp_path)
 
 

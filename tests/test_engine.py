@@ -332,12 +332,13 @@ def test_a_server_that_cannot_be_confined_leaves_verbatim_answers_to_the_quote(i
     assert (done.answer, generator.messages, "generator" in done.model) == (f"{GHUTRA} [1]", [], False)
 
 
-def test_a_model_made_to_choose_does_so_unless_asked_to_write(index):
+def test_a_model_made_to_choose_is_not_let_write(index):
     generator = Says("Men in Qatar wear a ghutra. [1]")
     generator.mode = "verbatim"
-    assert engine_of(index, generator).modes == ("generate", "verbatim")
+    assert engine_of(index, generator).modes == ("verbatim",)
     assert last(engine_of(index, generator), HEAD).mode == "verbatim"
-    assert last(engine_of(index, generator), HEAD, mode="generate").mode == "generate"
+    refused = last(engine_of(index, generator), HEAD, mode="generate")
+    assert isinstance(refused, Failed) and "only chooses what to quote" in str(refused)
 
 
 @pytest.mark.parametrize("mode, said", [("generate", "no language model is loaded"), ("guess", "it is verbatim or generate")])
@@ -626,8 +627,8 @@ def test_what_a_question_says_is_text_and_never_a_citation_or_a_piece_of_evidenc
     done = last(engine_of(index, generator), forged, mode="generate")
     (_, user) = generator.messages[0]
     lines = user["content"].split("\n")
-    assert isinstance(done, Done) and lines[0] == lines[-1] and lines[0].startswith("Question: ")
-    assert "[" not in lines[0], "no marks in a question"
+    assert isinstance(done, Done) and lines[-1].startswith("Question: ")
+    assert "[" not in lines[-1], "no marks in a question"
     assert sorted(line[:3] for line in lines if line.startswith("[")) == ["[1]", "[2]", "[3]", "[4]", "[5]"]
 
 

@@ -124,7 +124,28 @@ def test_the_pieces_of_a_stream_are_whole_grapheme_clusters_and_join_to_the_text
         text = "".join(pieces)
         assert text == expected(tiny, question, 48)
         assert sum((regex.findall(r"\X", piece) for piece in pieces), []) == regex.findall(r"\X", text)
-        assert len(pieces) > 20
+
+
+def test_an_answer_comes_while_it_is_written_a_few_tokens_at_a_time(generator, tiny):
+    process = generator._loaded(threading.Event())
+    number, inbox = process.ask(op="generate", messages=user(QUESTIONS[0]), max_tokens=2_000)
+    events = []
+    while (event := inbox.get())["event"] == "token":
+        events.append(event)
+    assert len(events[0]["tokens"]) == 1, "the first word waits for no other"
+    assert 5 < len(events) < 2_000 and sum(len(event["tokens"]) for event in events) == 2_000
+
+
+def test_a_choice_is_told_as_soon_as_it_is_made(generator):
+    """What must follow is not read before it is said: the last event but the end holds all of it."""
+    process = generator._loaded(threading.Event())
+    texts = [f"Men in Qatar wear a ghutra. [{number}]" + " The agal holds it." * 200 for number in (1, 2)]
+    number, inbox = process.ask(op="generate", messages=user(QUESTIONS[2]), max_tokens=8, choices=texts)
+    events = []
+    while (event := inbox.get())["event"] == "token":
+        events.append(event["text"])
+    assert event["reason"] == "stop" and "".join(events).strip() == texts[event["choice"]]
+    assert events[-1].endswith(" The agal holds it." * 199)
 
 
 def test_a_token_count_is_that_of_the_models_own_tokenizer(generator, tiny):

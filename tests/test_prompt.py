@@ -51,12 +51,17 @@ def test_the_system_message_is_in_the_language_and_says_how_to_decline(lang):
     assert endonym(lang) in system and system.endswith(strings(lang)["unknown"]) and "[1]" in system and "{" not in system
 
 
-def test_the_user_message_holds_the_question_the_evidence_in_order_and_the_question_again():
+def test_the_user_message_holds_the_evidence_in_order_and_then_the_question():
     _, user = messages("What is beta?", THREE, "en", tokens, PLENTY)
     assert user == {"role": "user", "content": (
-        "Question: What is beta?\n\nEvidence:\n[1] Alpha one here. Alpha two here. Alpha three here.\n[2] Title: Beta one here.\n[3] Gamma one. Gamma two.\n\n"
+        "Evidence:\n[1] Alpha one here. Alpha two here. Alpha three here.\n[2] Title: Beta one here.\n[3] Gamma one. Gamma two.\n\n"
         "Question: What is beta?"
     )}  # fmt: skip
+
+
+def test_two_questions_about_the_same_evidence_differ_at_the_end_alone():
+    one, two = (messages(question, THREE, "en", tokens, PLENTY)[1]["content"] for question in ("What is beta?", "Since when?"))
+    assert one.removesuffix("What is beta?") == two.removesuffix("Since when?")
 
 
 def test_place_topic_and_the_question_that_a_source_answers_are_named_in_the_readers_language():
@@ -83,12 +88,12 @@ def test_evidence_that_does_not_fit_is_cut_at_a_sentence_end_the_longest_first()
 def test_a_single_sentence_that_does_not_fit_is_left_out_whole_and_numbers_stay():
     items = (evidence(1, "word " * 500 + "end."), evidence(2, "Short."))
     _, user = messages("Why?", items, "en", tokens, context_for("Why?", "en", 40))
-    assert user["content"] == "Question: Why?\n\nEvidence:\n[2] Short.\n\nQuestion: Why?"
+    assert user["content"] == "Evidence:\n[2] Short.\n\nQuestion: Why?"
 
 
 def test_no_room_at_all_leaves_the_question():
     _, user = messages("Why?", THREE, "en", tokens, 10)
-    assert user["content"] == "Question: Why?\n\nEvidence:\n\nQuestion: Why?"
+    assert user["content"] == "Evidence:\n\nQuestion: Why?"
 
 
 @given(
@@ -108,7 +113,7 @@ def test_what_is_left_fits_keeps_its_order_and_ends_where_a_sentence_ends(room, 
 
 def test_evidence_and_question_with_braces_are_taken_as_they_are():
     _, user = messages("What is {0} and {language}?", (evidence(1, "Braces {unknown} stay."),), "en", tokens, PLENTY)
-    assert user["content"].startswith("Question: What is {0} and {language}?\n\nEvidence:\n[1] Braces {unknown} stay.\n")
+    assert user["content"] == "Evidence:\n[1] Braces {unknown} stay.\n\nQuestion: What is {0} and {language}?"
 
 
 @given(st.lists(st.sampled_from(["[1]", "[", "]", "1", "২", "\n", "[2] Forged.", " ", "Tea.", "[[3]3]", "চা।"]), max_size=12).map("".join))
@@ -118,7 +123,7 @@ def test_a_source_cannot_forge_a_citation_or_another_source(text):
     assert set(MARK.findall(user["content"])) <= {"1", "2"}
     lines = user["content"].split("\n")
     assert [line[:3] for line in lines if line.startswith("[")] in (["[1]", "[2]"], ["[2]"])
-    assert len(lines) == len(messages("Why?", items[1:], "en", tokens, PLENTY)[1]["content"].split("\n")) + (lines[3].startswith("[1]"))
+    assert len(lines) == len(messages("Why?", items[1:], "en", tokens, PLENTY)[1]["content"].split("\n")) + (lines[1].startswith("[1]"))
 
 
 def test_the_sentences_that_the_model_sees_are_told():

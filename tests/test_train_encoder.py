@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from index_builder.encode import open_encoder
 from index_builder.evaluate.files import digests
@@ -170,13 +171,13 @@ def test_rows_keep_what_looks_like_the_end_of_a_line_to_some(tmp_path):
 
 
 def test_a_setting_that_does_not_exist_is_refused(tmp_path):
-    from index_builder.train.encoder import Config
+    from index_builder.train.encoder import Recipe
     from tests.conftest import ROOT
 
     (tmp_path / "c.toml").write_text("steps = 10\nstep_size = 3\n", encoding="utf-8")
     with pytest.raises(MajlisError, match=r"c\.toml: unknown setting 'step_size'; known are seed, "):
-        Config.read(tmp_path / "c.toml")
-    assert Config.read(ROOT / "index_builder/train/encoder.toml").dimension == 256
+        Recipe.read(tmp_path / "c.toml")
+    assert Recipe.read(ROOT / "index_builder/train/encoder.toml").kept == 256
 
 
 @pytest.mark.parametrize(
@@ -188,23 +189,39 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
         ("matryoshka = 64", r"matryoshka is 64, expected something like \(\)"),
         ("romanised_share = 0.5\nquestion_share = 0.5", "leave 0.00 of a batch for parallel text"),
         ("question_share = -0.1", "leave 1.10 of a batch"),
+        ("kept = 300", "kept is 300, expected 1 to 256, the dimensions of all members"),
+        ("kept = 2.5", "kept is 2.5, expected something like 0"),
+        ("within_power = 0.25", "Say with kept how many of 256 to keep"),
+        ("[[member]]\n[[member]]", "Say with kept how many of 512 to keep"),
+        ("member = 2", r"member is 2, expected one or more tables \[\[member\]\]"),
+        ("kept = 9\n[[member]]\n[[member]]\nvocabulary = 9", "differ in vocabulary"),
+        ("kept = 9\n[[member]]\nstep_size = 9", "unknown setting 'step_size'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path, text, complaint):
-    from index_builder.train.encoder import Config
+    from index_builder.train.encoder import Recipe
 
     (tmp_path / "c.toml").write_text(text, encoding="utf-8")
     with pytest.raises(MajlisError, match=complaint):
-        Config.read(tmp_path / "c.toml")
+        Recipe.read(tmp_path / "c.toml")
     with pytest.raises(MajlisError, match="nowhere.toml cannot be read.*--config"):
-        Config.read(tmp_path / "nowhere.toml")
+        Recipe.read(tmp_path / "nowhere.toml")
 
 
 def test_a_whole_number_will_do_for_a_share(tmp_path):
-    from index_builder.train.encoder import Config
+    from index_builder.train.encoder import Config, Recipe
 
     (tmp_path / "c.toml").write_text("teacher_weight = 1\nmatryoshka = [64, 128]\n", encoding="utf-8")
-    assert Config.read(tmp_path / "c.toml") == Config(teacher_weight=1, matryoshka=(64, 128))
+    assert Recipe.read(tmp_path / "c.toml") == Recipe((Config(teacher_weight=1, matryoshka=(64, 128)),))
+
+
+def test_members_share_what_is_set_above_them(tmp_path):
+    from index_builder.train.encoder import Config, Recipe
+
+    text = "steps = 10\nwithin_power = 0.3\nkept = 40\n[[member]]\ndimension = 64\n[[member]]\ndimension = 32\nsteps = 20\n"
+    (tmp_path / "c.toml").write_text(text, encoding="utf-8")
+    members = Config(steps=10, dimension=64), Config(steps=20, dimension=32)
+    assert Recipe.read(tmp_path / "c.toml") == Recipe(members, within_power=0.3, kept=40)
 
 
 # What a piece is made of
@@ -346,12 +363,13 @@ def teacher(data, config, tmp_path_factory):
     """A folder that sentence-transformers opens: a static model with random vectors."""
     import torch
 
-    from index_builder.train.encoder import new_model, save, tokenizer_of
+    from index_builder.train.encoder import Recipe, Trained, new_model, save, tokenizer_of
 
     torch.manual_seed(5)
     folder = tmp_path_factory.mktemp("teacher")
     tokenizer = tokenizer_of(config, read_parallel(data), folder)
-    save(new_model(replace(config, dimension=12), tokenizer), tokenizer, {}, [], config, folder / "model", {})
+    table = new_model(replace(config, dimension=12), tokenizer).folded()
+    save(Trained(table, tokenizer, {}, []), Recipe((config,)), folder / "model", {})
     return folder / "model"
 
 
@@ -429,6 +447,13 @@ def trained(data, config, tmp_path_factory):
     return *train(config, data, work, say=said.append), said
 
 
+def as_recipe(trained, config):
+    from index_builder.train.encoder import Recipe, Trained
+
+    model, tokenizer, figures, examples, _ = trained
+    return Trained(model.folded(), tokenizer, figures, examples), Recipe((config,))
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(trained):
     steps = [text.split("  ")[0] for text in trained[4] if text.startswith(("step", "going on"))]
     assert steps == ["step 20/60", "step 40/60", "going on from step 20", "step 40/60", "step 60/60"]
@@ -487,8 +512,9 @@ def test_the_saved_folder_is_opened_by_both_loaders(trained, config, tmp_path):
 
     from index_builder.train.encoder import save
 
-    model, tokenizer, figures, examples, _ = trained
-    save(model, tokenizer, figures, examples, config, tmp_path / "encoder", {})
+    result, recipe = as_recipe(trained, config)
+    figures = result.figures
+    save(result, recipe, tmp_path / "encoder", {})
     ours = open_encoder(tmp_path / "encoder")
     theirs = SentenceTransformer(str(tmp_path / "encoder"), local_files_only=True, device="cpu").float()
     texts = [sentence(lang, pair) for lang in LANGUAGES for pair in DEV]
@@ -504,10 +530,10 @@ def test_the_saved_folder_is_opened_by_both_loaders(trained, config, tmp_path):
 def test_the_record_names_data_licences_and_settings(trained, data, config, tmp_path):
     from index_builder.train.encoder import save
 
-    model, tokenizer, figures, examples, _ = trained
-    save(model, tokenizer, figures, examples, config, tmp_path, digests(training_files(data)))
+    result, recipe = as_recipe(trained, config)
+    save(result, recipe, tmp_path, digests(training_files(data)))
     record = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
-    assert record["config"]["steps"] == 60 and record["figures"] == figures
+    assert record["recipe"]["members"][0]["steps"] == 60 and record["figures"] == result.figures
     assert {"source": "toy", "licence": "CC0", "rows": 115} in record["sources"]
     assert (
         len(record["data"]) == 6 + 1 + 2 + 7
@@ -518,9 +544,9 @@ def test_the_record_names_data_licences_and_settings(trained, data, config, tmp_
 def test_an_encoder_that_cannot_be_written_leaves_the_one_before_as_it_was(trained, config, tmp_path, monkeypatch):
     from index_builder.train import encoder
 
-    model, tokenizer, figures, examples, _ = trained
+    result, recipe = as_recipe(trained, config)
     out = tmp_path / "encoder"
-    encoder.save(model, tokenizer, figures, examples, config, out, {})
+    encoder.save(result, recipe, out, {})
     (out / "README.md").write_text("its card", encoding="utf-8")
     before = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
@@ -530,7 +556,7 @@ def test_an_encoder_that_cannot_be_written_leaves_the_one_before_as_it_was(train
 
     monkeypatch.setattr(encoder, "save_file", no_space)
     with pytest.raises(OSError, match="No space"):
-        encoder.save(model, tokenizer, {}, [], config, out, {})
+        encoder.save(result, recipe, out, {})
     assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
@@ -617,3 +643,115 @@ def test_an_ablation_that_could_not_run_is_refused(config, data, teacher, tmp_pa
         ablation_task(config, data, teacher, tmp_path, 0)
     with pytest.raises(MajlisError, match=r"holds no model\.safetensors.*--teacher"):
         ablation_task(config, data, tmp_path, tmp_path, 5)
+
+
+# Directions
+
+
+def aligned_rows(noise, shared=200, seed=0):
+    """Two languages that share sentences; `noise` (dimension,): how far a translation lies off in each direction."""
+    random = np.random.default_rng(seed)
+    meaning = random.normal(size=(shared, len(noise)))
+    unit = lambda rows: (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return {lang: (np.arange(shared), unit(meaning + random.normal(size=meaning.shape) * noise)) for lang in ("bn", "tr")}
+
+
+def found_first(aligned, to=None):
+    (_, one), (_, other) = (aligned[lang] for lang in ("bn", "tr"))
+    if to is not None:
+        one, other = (rows @ to / np.linalg.norm(rows @ to, axis=1, keepdims=True) for rows in (one, other))
+    return (np.argmax(one @ other.T, axis=1) == np.arange(len(one))).mean()
+
+
+def test_directions_in_which_translations_differ_are_shrunk():
+    from index_builder.train.directions import directions
+
+    noise = np.array([3.0] * 4 + [0.3] * 12)
+    to = directions(aligned_rows(noise), 0.25, 16)
+    unseen = aligned_rows(noise, seed=1)
+    assert found_first(unseen, to) > found_first(unseen) + 0.2
+    length = np.linalg.norm(to, axis=1)
+    assert length[:4].max() < length[4:].min()
+
+
+def test_no_power_and_all_directions_change_no_cosine():
+    from index_builder.train.directions import directions
+
+    rows = aligned_rows(np.ones(8))
+    to = directions(rows, 0.0, 8)
+    before, after = (one @ one.T for one in (rows["bn"][1], rows["bn"][1] @ to))
+    assert np.abs(before - after).max() < 1e-5
+
+
+def test_the_beginning_of_a_vector_holds_its_widest_directions():
+    from index_builder.train.directions import directions
+
+    rows = {lang: (numbers, rows * np.linspace(0.1, 3, 12)) for lang, (numbers, rows) in aligned_rows(np.full(12, 0.1)).items()}
+    widths = (rows["tr"][1] @ directions(rows, 0.0, 12)).var(axis=0)
+    assert (np.diff(widths) < 0.1 * widths[:-1]).all() and widths[0] > 4 * widths[-1]
+    assert directions(rows, 0.0, 5).shape == (12, 5)
+
+
+def test_a_pair_of_languages_that_share_little_is_not_heard():
+    from index_builder.train.directions import within_covariance
+
+    rows = aligned_rows(np.ones(4))
+    rows["ne"] = (np.arange(190, 400), np.full((210, 4), 50.0))  # ten sentences in common with the others, and far off
+    assert np.array_equal(within_covariance(rows), within_covariance({lang: rows[lang] for lang in ("bn", "tr")}))
+    with pytest.raises(ValueError, match="no two languages share 201 sentences"):
+        within_covariance(rows, least_shared=201)
+
+
+def test_texts_are_chosen_by_length_and_seed():
+    from index_builder.train.directions import of_length
+
+    english = ["Tea", "rice and fish and salt", "a house by the river", "Dhaka"] * 5
+    assert of_length(english, 5, 9, 100, seed=0) == [n for n in range(20) if n % 4 in (1, 2)]
+    assert of_length(english, 1, 4, 100, seed=0) == [n for n in range(20) if n % 4 in (0, 3)]
+    few = of_length(english, 5, 9, 3, seed=0)
+    assert len(few) == 3 and few == sorted(few) == of_length(english, 5, 9, 3, seed=0)
+
+
+def test_a_direction_that_other_kinds_of_text_need_is_kept():
+    from index_builder.train.directions import directions
+
+    running = {lang: (numbers, rows * ([1.0] * 6 + [0.0] * 2)) for lang, (numbers, rows) in aligned_rows(np.full(8, 0.1)).items()}
+    names = np.eye(8)[[6, 7] * 20] * np.where(np.arange(40) % 3, 1.0, -1.0)[:, None]
+    without, with_names = (directions(running, 0.0, 4, others) for others in ((), (names,)))
+    assert np.linalg.norm(names @ without, axis=1).max() < 0.01 < np.linalg.norm(names @ with_names, axis=1).min()
+
+
+def test_members_side_by_side_are_saved_resumed_and_opened_as_they_were_measured(data, config, tmp_path, monkeypatch):
+    from index_builder.train import encoder
+
+    monkeypatch.setattr(encoder, "_RUNNING_WORDS", 2)  # the toy languages say no more
+    recipe = encoder.Recipe((replace(config, steps=20), replace(config, steps=20, seed=1, dimension=16)), within_power=0.25, kept=20)
+    said = []
+    trained = encoder.train_recipe(recipe, data, tmp_path / "work", say=said.append)
+    assert [text for text in said if text.startswith("member")] == ["member 1 of 2: 24 dimensions, 20 steps", "member 2 of 2: 16 dimensions, 20 steps"]
+    again = encoder.train_recipe(recipe, data, tmp_path / "work", say=lambda _: None)
+    assert np.array_equal(again.table, trained.table) and again.figures == trained.figures and trained.table.shape[1] == 20
+    encoder.save(trained, recipe, tmp_path / "encoder", {})
+    opened = open_encoder(tmp_path / "encoder")
+    texts = [sentence("hi", pair) for pair in DEV]
+    measured = encoder.looked_up(trained.table)(encoder.token_ids(trained.tokenizer, texts)).numpy()
+    assert opened.dimension == 20 and np.abs(opened.encode(texts, "query") - measured).max() < 0.05
+    # the work folder keeps what was rounded away
+    assert np.array_equal(load_file(tmp_path / "work" / "vectors.safetensors")["embedding.weight"], trained.table)
+
+
+def test_members_together_find_more_than_each_alone(data, config, tmp_path, monkeypatch):
+    from index_builder.train import encoder
+
+    monkeypatch.setattr(encoder, "_RUNNING_WORDS", 2)
+    members = replace(config, steps=20), replace(config, steps=20, seed=1)
+    alone = [encoder.train(member, data, tmp_path, say=lambda _: None)[2]["mean of 42"] for member in members]
+    together = encoder.train_recipe(encoder.Recipe(members, within_power=0.25, kept=24), data, tmp_path, say=lambda _: None)
+    assert together.figures["mean of 42"] > max(alone)
+
+
+def test_too_little_running_text_for_directions_is_said(data, config, tmp_path):
+    from index_builder.train.encoder import Recipe, train_recipe
+
+    with pytest.raises(MajlisError, match="`kept` is set, and no two languages share 100 sentences of 6 or more words"):
+        train_recipe(Recipe((replace(config, steps=2, checkpoint_every=2),), kept=8), data, tmp_path, say=lambda _: None)

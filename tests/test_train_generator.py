@@ -23,7 +23,7 @@ from index_builder.train.generator_lora import train_and_save_lora
 from index_builder.train.generator_match import Matcher, fit_matcher, share_right
 from index_builder.train.generator_rows import RowMaker, asks_of_corpus, asks_of_qa, asks_of_sentences, is_held_out, retrieved
 from index_builder.train.generator_vocabulary import load_vocabulary, piece_meanings, special_tokens, train_vocabulary
-from index_builder.vocabulary import LANGUAGES, Entry, GeneratedQuery, MajlisError
+from index_builder.vocabulary import LANGUAGES, Entry, Evidence, GeneratedQuery, Hit, MajlisError
 from tests.conftest import ROOT, small_corpus
 from tests.tiny_gguf import SENTENCES
 
@@ -112,7 +112,8 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def words(tmp_path_factory, corpus):
     path = tmp_path_factory.mktemp("words") / "words.model"
-    texts = [text for entry in corpus for text in (entry.text, entry.question)] * 3 + [string for lang in LANGUAGES for string in (
+    place_and_topic = "(Qatar and the Gulf, Food and drinks)"
+    texts = [text for entry in corpus for text in (entry.text, entry.question, place_and_topic)] * 3 + [string for lang in LANGUAGES for string in (
         strings(lang)["unknown"], strings(lang)["prompt_question"], strings(lang)["prompt_evidence"])]  # fmt: skip
     path.write_bytes(train_vocabulary(texts, 1_200))
     return load_vocabulary(path)
@@ -131,7 +132,7 @@ def test_a_row_is_what_the_app_would_ask_and_copy(maker, words):
     rows, asks = maker
     for number in range(0, len(asks), 4):
         row = rows.row(number, refuse=0.0, least_evidence=3)
-        assert row.right and row.messages[1]["content"].count(asks[number].question) >= 2
+        assert row.right and row.messages[1]["content"].endswith(f" {asks[number].question}")
         quoted = [part.rsplit(" [", 1) for part in row.target.split("] ")]
         assert [part[0] for part in quoted] == list(row.given[row.right])[: len(quoted)]
         assert {part[1].rstrip("]") for part in quoted} == {str(row.right)}
@@ -221,12 +222,13 @@ def test_the_matcher_learns_which_evidence_is_meant(matched):
     assert after >= 0.9 > before or after > before + 0.1
 
 
-def test_before_training_the_llama_points_where_the_matcher_does_and_copies(matched, model, maker, words):
-    rows, _ = maker
+def test_before_training_the_llama_points_where_the_matcher_does(matched, model, maker, words):
+    rows, asks = maker
     speaker = Nano(words, special_tokens(words).end_of_turn)
-    given = [rows.row(number, refuse=0.0, least_evidence=5, in_order=0.0) for number in matched[1][:40]]
-    figures = generator_fit.measure(model, given, speaker)
-    assert figures["right evidence"] >= 0.6  # by chance 0.2
+    # a text is known by what stands before it, its question or title
+    numbers = [number for number in matched[1] if asks[number].source == "corpus queries"][:20]
+    figures = generator_fit.measure(model, [rows.row(number, refuse=0.0, least_evidence=5, in_order=0.0) for number in numbers], speaker)
+    assert figures["right evidence"] >= 0.7  # by chance 0.2
     assert figures["wrongly refused"] == 0.0
 
 
@@ -247,16 +249,45 @@ def test_leaning_moves_the_choice_towards_the_first_and_the_refusal(matched, mak
             assert said.endswith(expected)
 
 
-def test_free_generation_writes_a_sentence_of_the_evidence_with_its_number(model, maker, words, matched):
-    rows, _ = maker
-    row = rows.row(matched[1][3], refuse=0.0, least_evidence=3)
+def written(model, prompt, end):
+    """What the model writes after `prompt` when it is left alone."""
+    ids = torch.tensor([prompt])
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=90, do_sample=False, eos_token_id=end, pad_token_id=0)
+    return out[0, len(prompt) :].tolist()
+
+
+def test_left_alone_it_writes_the_sentences_of_one_piece_each_with_its_number_and_ends(model, maker, words, matched):
+    rows, asks = maker
     speaker = Nano(words, special_tokens(words).end_of_turn)
-    prompt = torch.tensor([speaker.prompt(row.messages)])
-    out = model.generate(
-        prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=60, do_sample=False, eos_token_id=speaker.end, pad_token_id=0
-    )
-    text = words.decode(out[0, prompt.shape[1] :].tolist()).strip()
-    assert any(text.startswith(texts[0][:20]) for texts in row.given.values()), text
+    for number in [number for number in matched[1] if asks[number].source == "corpus queries"][:12]:
+        row = rows.row(number, refuse=0.0, least_evidence=4)
+        *text, last = written(model, speaker.prompt(row.messages), speaker.end)
+        answer = words.decode(text).strip()
+        assert last == speaker.end
+        assert answer in [" ".join(f"{sentence} [{n}]" for sentence in given[:2]) for n, given in row.given.items() if len(given) > 1], (
+            answer
+        )
+
+
+def test_a_name_that_stands_in_several_places_does_not_lead_the_copy_astray(model, words):
+    """In the head, twice in the sentence, in another piece and in the question: a copy that only looked at the token before would go round in circles."""
+    salt = "Salt comes to Doha by boat, and salt comes to Izmir by boat, but salt comes to Lhasa on foot. Salt comes to Agra by boat."
+    entries = [
+        Entry("a", "qa", "en", salt, question="How does salt come to Doha by boat?", locale="en-QA", topic="food_drinks"),
+        Entry(
+            "b",
+            "qa",
+            "en",
+            "Wool comes to Doha by boat, and wool comes to Agra by boat.",
+            question="How does wool come to Doha?",
+            locale="en-QA",
+        ),
+    ]
+    evidence = [Evidence(n, Hit(entry, n, 0.0, 0.0, 0.0, 0.0, "text"), 0, 0) for n, entry in enumerate(entries, 1)]
+    messages, given = build_messages("How does salt come to Doha by boat?", evidence, "en", lambda text: len(words.encode(text)), 2048)
+    speaker = Nano(words, special_tokens(words).end_of_turn)
+    first, second = given[1]
+    assert words.decode(written(model, speaker.prompt(messages), speaker.end)[:-1]).strip() == f"{first} [1] {second} [1]"
 
 
 def test_a_vocabulary_without_citations_is_refused(tmp_path):

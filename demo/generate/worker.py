@@ -12,10 +12,13 @@ A kind is "load", "template", "context" or "other".
 import codecs
 import ctypes
 import json
+import math
 import os
 import queue
 import sys
 import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +26,39 @@ import numpy as np
 from demo.generate.confine import Free, OneOf, OneScript, Vocabulary, trie_of
 from demo.generate.types import SMALLEST_CONTEXT
 
+_QUICK_S = 0.03  # a token that takes no longer is waited for when the answer is stopped
+_PAUSE_S = 0.02  # between two events of an answer; a screen shows no more
+
 
 class Refused(Exception):
     def __init__(self, kind: str, message: str):
         super().__init__(message)
         self.kind = kind
+
+
+class _Telling:
+    """The tokens of one answer -> "token" events: the first at once, then at most one in _PAUSE_S, with all that came since.
+
+    A small model writes a token in a millisecond. An event each would wake the app as often, on the cores that the model computes with.
+    """
+
+    def __init__(self, say: Callable[[str, list[int]], None], piece: Callable[[int], bytes]) -> None:
+        self.tokens = 0
+        self._say, self._piece = say, piece
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may be half a character
+        self._text, self._unsaid, self._last = "", list[int](), -math.inf
+
+    def add(self, tokens: Sequence[int]) -> None:
+        self.tokens += len(tokens)
+        self._unsaid += tokens
+        self._text += "".join(self._decoder.decode(self._piece(token)) for token in tokens)
+        if time.monotonic() - self._last >= _PAUSE_S:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._text:
+            self._say(self._text, self._unsaid)
+            self._text, self._unsaid, self._last = "", [], time.monotonic()
 
 
 class Worker:
@@ -41,6 +72,8 @@ class Worker:
         self._current = -1
         self._control: list[str] = []
         self._ends: list[int] = []  # tokens that end a turn
+        self._token_s = math.inf  # what the last token took
+        self._pieces: dict[int, bytes] = {}  # of tokens that were written
         self._words: Vocabulary | None = None
 
     def say(self, event: str, number: int, **fields: Any) -> None:
@@ -112,9 +145,10 @@ class Worker:
         self._context = min(context, llm.n_ctx(), llm._model.n_ctx_train())
         self._control = _control_tokens(llm, self._template)
         self._ends = [token for token in range(llm.n_vocab()) if llama_cpp.llama_vocab_is_eog(llm._model.vocab, token)]
-        # Without it a stop would wait for the whole prompt to be read, seconds on a laptop.
-        self._abort = llama_cpp.ggml_abort_callback(lambda _: self._current in self._stopped)
-        llama_cpp.llama_set_abort_callback(llm.ctx, self._abort, ctypes.c_void_p(None))
+        self._abort, self._no_abort = (
+            llama_cpp.ggml_abort_callback(lambda _: self._current in self._stopped),
+            llama_cpp.ggml_abort_callback(),
+        )
         self._llm = llm
         short = context < command["context"]
         self.say("loaded", command["id"], context=self._context, short=short, gpu_layers=layers, control_tokens=len(self._control))
@@ -133,29 +167,25 @@ class Worker:
         room = self._context - len(prompt)
         steering = self._steering(command, text, room)
         limit = room if command.get("choices") else min(command["max_tokens"], room)
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a token may be half a character
-        tokens, unsaid, reason = 0, [], "length"
+        told, reason = _Telling(lambda said, tokens: self.say("token", number, text=said, tokens=tokens), self._piece), "length"
         self._current = number
         unread = prompt[self._keep(prompt) :]
         kept = len(prompt) - len(unread)
         try:
-            while tokens < limit:
-                written = steering.forced()
-                unread += written
+            while told.tokens < limit:
+                if forced := steering.forced():
+                    # What is decided is said before it is read, and only read where there is still something to choose.
+                    unread += forced
+                    told.add(forced)
+                    told.flush()
                 if not steering.over:
-                    llm.eval(unread)
+                    self._read_in(unread)
                     token = steering.pick(self._scores())
                     unread = [token]
                     if token in self._ends:
                         reason = "stop"
                     else:
-                        written = [*written, token]
-                for token in written:
-                    tokens += 1
-                    unsaid.append(token)
-                    if said := decoder.decode(_bytes_of(llm, token)):
-                        self.say("token", number, text=said, tokens=unsaid)
-                        unsaid = []
+                        told.add(unread)
                 if number in self._stopped:
                     reason = "stopped"
                     break
@@ -175,7 +205,28 @@ class Worker:
             self._stopped.discard(number)
         evaluated = max(0, min(len(prompt), llm.n_tokens) - kept)
         choice = steering.choice if reason != "stopped" else -1
-        self.say("end", number, reason=reason, prompt_tokens=len(prompt), tokens=tokens, evaluated=evaluated, choice=choice)
+        told.flush()
+        self.say("end", number, reason=reason, prompt_tokens=len(prompt), tokens=told.tokens, evaluated=evaluated, choice=choice)
+
+    def _read_in(self, tokens: list[int]) -> None:
+        """Let the model read `tokens`, in such a way that a stop is heard meanwhile.
+
+        Else a stop would wait for the whole prompt to be read, seconds on a laptop. But llama.cpp asks a hundred times a token whether to go on:
+        where a token takes a millisecond, that would be a tenth of it, and the stop is heard soon enough after it.
+        """
+        import llama_cpp
+
+        long = len(tokens) > 1 or self._token_s > _QUICK_S
+        llama_cpp.llama_set_abort_callback(self._llm.ctx, self._abort if long else self._no_abort, ctypes.c_void_p(None))
+        began = time.monotonic()
+        self._llm.eval(tokens)
+        if len(tokens) == 1:
+            self._token_s = time.monotonic() - began
+
+    def _piece(self, token: int) -> bytes:
+        if token not in self._pieces:
+            self._pieces[token] = _bytes_of(self._llm, token)
+        return self._pieces[token]
 
     def _keep(self, prompt: list[int]) -> int:
         """How many tokens of `prompt` the cache already holds from the last answer; what comes after them is dropped from it.

@@ -1,14 +1,13 @@
 """One encoder looked at closely: shorter, centred and unrounded vectors, and the sentences that it finds worst."""
 
 import json
-import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer
 
 from index_builder.encode import Encoder, normalised, open_encoder
 from index_builder.evaluate.encoder_material import Material, views_of
@@ -21,7 +20,7 @@ WORST = 50  # sentences a language
 _SHORTER = (64, 128)
 
 
-def variant_rows(encoder: Encoder, flores: Vectors, material: Material, checkpoint: Path | None) -> Iterator[Row]:
+def variant_rows(encoder: Encoder, flores: Vectors, material: Material, unrounded: Path | None) -> Iterator[Row]:
     views = views_of(material.entries)
     asked = [one for one in material.cross if one.lang != "en"]
 
@@ -42,9 +41,9 @@ def variant_rows(encoder: Encoder, flores: Vectors, material: Material, checkpoi
         if dimension < encoder.dimension:
             yield row(f"the first {dimension} dimensions", encoder, flores, lambda vectors, langs, d=dimension: normalised(vectors[:, :d]))
     yield row("each language's mean taken away", encoder, flores, centred)
-    if checkpoint:
+    if unrounded:
         with tempfile.TemporaryDirectory() as folder:
-            precise = float32_encoder(encoder, checkpoint, Path(folder))
+            precise = float32_encoder(encoder, unrounded, Path(folder))
             vectors = {lang: precise.encode(texts, "query") for lang, texts in material.flores.items()}
             yield row("float32 weights", precise, vectors, lambda vectors, langs: vectors)
 
@@ -58,28 +57,21 @@ def centred(vectors: np.ndarray, langs: Sequence[str]) -> np.ndarray:
     return normalised(found)
 
 
-def float32_encoder(encoder: Encoder, checkpoint: Path, folder: Path) -> Encoder:
+def float32_encoder(encoder: Encoder, vectors: Path, folder: Path) -> Encoder:
     """The same encoder with the weights as they were before they were rounded, written to `folder`."""
-    import torch
-
-    from index_builder.train.encoder import Config, new_model, shortened
+    from index_builder.train.encoder import shortened
 
     try:
-        state = torch.load(checkpoint, weights_only=True, map_location="cpu")["model"]
-        record = json.loads((encoder.folder / "training.json").read_text(encoding="utf-8"))["config"]
-        config = Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
-        teacher = len(state["to_teacher.weight"]) if "to_teacher.weight" in state else 0
-        model = new_model(config, Tokenizer.from_file(str(encoder.folder / "tokenizer.json")), teacher)
-        model.load_state_dict(state)
+        table = load_file(vectors)["embedding.weight"]
         shipped = load_file(encoder.folder / "model.safetensors")["embedding.weight"]
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
+    except (OSError, KeyError, SafetensorError) as error:
         raise MajlisError(
-            f"{checkpoint} is no checkpoint of the encoder in {encoder.folder} ({reason}). Name the one it was saved from."
+            f"{vectors} does not hold the vectors of the encoder in {encoder.folder} ({error}). Name the vectors.safetensors that its training left in --work."
         ) from error
-    table = model.folded()
     if not np.array_equal(shortened(table), shipped):
-        raise MajlisError(f"{checkpoint} is of another training run than the encoder in {encoder.folder}. Name the one it was saved from.")
+        raise MajlisError(
+            f"{vectors} is of another training run than the encoder in {encoder.folder}. Name the vectors.safetensors that its training left in --work."
+        )
     save_file({"embedding.weight": table}, folder / "model.safetensors")
     for name in ("tokenizer.json", "modules.json"):
         (folder / name).write_bytes((encoder.folder / name).read_bytes())

@@ -10,14 +10,18 @@ query, in one mixed pool). What pulls them together, each switched by its settin
 * question -> answer sentence pairs (`question_share`), romanised -> native (`romanised_share`), cloze: a side loses half of its
   pieces (`cloze_share`);
 * what a piece is made of: character n-grams and consonant sounds (features.py).
+
+What ships is made of several such models over one vocabulary (a recipe's members): their vectors stand side by side, and a linear map
+(directions.py) finds the few directions in them in which translations lie nearest.
 """
 
 import json
 import random
+import sys
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -29,7 +33,9 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
+from index_builder.encode import normalised
 from index_builder.train.data import Example, read_parallel, read_questions, read_romanised, read_rows, split_names
+from index_builder.train.directions import directions, of_length
 from index_builder.train.features import feature_table
 from index_builder.train.teacher import teacher_vectors
 from index_builder.train.tokenizer import train_tokenizer
@@ -40,12 +46,14 @@ _NEIGHBOURS = 32  # of one anchor in a mined part of a batch
 _POOL = 40_000  # examples among which neighbours are looked for
 _SAME = 0.95  # nearer than this is taken for the same sentence, not for a negative
 _MANTISSA_BITS = 4
+_RUNNING, _RUNNING_WORDS = 40_000, 6  # sentences, and their least number of English words, by which the directions are found
+_SHORT, _SHORT_WORDS = 20_000, 4  # names and single words, at most so long, that have a say in which directions are kept
 _TEACHER_SCALE = 20.0  # temperature of the teacher's distribution over the batch
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All that decides the result, beside the data; kept with the weights. A share of 0 or a weight of 0 switches its method off."""
+    """All that decides one trained model, beside the data. A share of 0 or a weight of 0 switches its method off."""
 
     seed: int = 0
     vocabulary: int = 50_000
@@ -69,23 +77,17 @@ class Config:
     checkpoint_every: int = 500
 
     @classmethod
-    def read(cls, path: Path) -> "Config":
-        """Raises MajlisError for a file that cannot be read, and for settings that are unknown, of another type, or share out more than there is."""
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MajlisError(f"{path} cannot be read ({error}). Give a TOML file of settings with --config.") from error
+    def of(cls, values: Mapping[str, object], where: str) -> "Config":
+        """Raises MajlisError for settings that are unknown, of another type, or share out more than there is; `where` they stand is named."""
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         for name, value in values.items():
             if name not in cls.__dataclass_fields__:
-                raise MajlisError(f"{path}: unknown setting {name!r}; known are {', '.join(cls.__dataclass_fields__)}.")
-            default = cls.__dataclass_fields__[name].default
-            if type(value) is not type(default) and not (type(value) is int and type(default) is float):
-                raise MajlisError(f"{path}: {name} is {value!r}, expected something like {default!r}.")
-        config = cls(**values)
+                raise MajlisError(f"{where}: unknown setting {name!r}; known are {', '.join(cls.__dataclass_fields__)}.")
+            _check_type(name, value, cls.__dataclass_fields__[name].default, where)
+        config = cls(**values)  # type: ignore[arg-type]
         if not 0 < config.shares()["parallel"] <= 1:
             raise MajlisError(
-                f"{path}: romanised_share {config.romanised_share} and question_share {config.question_share} leave {config.shares()['parallel']:.2f} of a batch "
+                f"{where}: romanised_share {config.romanised_share} and question_share {config.question_share} leave {config.shares()['parallel']:.2f} of a batch "
                 "for parallel text. Give shares of 0 or more that add up to less than 1."
             )
         return config
@@ -98,6 +100,45 @@ class Config:
         """Of each batch, by the family of the examples."""
         shares = {"romanised": self.romanised_share, "question": self.question_share}
         return {"parallel": 1 - sum(shares.values())} | shares
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides an encoder, beside the data; kept with the weights."""
+
+    members: tuple[Config, ...]  # models whose vectors are put side by side; all have the vocabulary of the first
+    within_power: float = 0.0  # how far differences between translations are evened out (directions.py); 0.5 does it wholly
+    kept: int = 0  # directions that are kept of all members'; 0: their vectors as they are, which only a single member can be
+
+    @classmethod
+    def read(cls, path: Path) -> "Recipe":
+        """A file of settings for all members, and a table [[member]] for each with what differs. Raises MajlisError for one that makes no sense."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MajlisError(f"{path} cannot be read ({error}). Give a TOML file of settings with --config.") from error
+        own = {name: values.pop(name, cls.__dataclass_fields__[name].default) for name in ("within_power", "kept")}
+        for name, value in own.items():
+            _check_type(name, value, cls.__dataclass_fields__[name].default, str(path))
+        tables = values.pop("member", [{}])
+        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+            raise MajlisError(f"{path}: member is {tables!r}, expected one or more tables [[member]].")
+        recipe = cls(tuple(Config.of(values | table, str(path)) for table in tables), **own)
+        total = sum(member.dimension for member in recipe.members)
+        if not 0 <= recipe.kept <= total:
+            raise MajlisError(
+                f"{path}: kept is {recipe.kept}, expected 1 to {total}, the dimensions of all members, or 0 to leave them as they are."
+            )
+        if not recipe.kept and (recipe.within_power or len(recipe.members) > 1):
+            raise MajlisError(f"{path}: within_power and several members ask for directions. Say with kept how many of {total} to keep.")
+        if len({member.vocabulary for member in recipe.members}) > 1:
+            raise MajlisError(f"{path}: the members differ in vocabulary, and their vectors are put side by side. Set it once, above them.")
+        return recipe
+
+
+def _check_type(name: str, value: object, default: object, where: str) -> None:
+    if type(value) is not type(default) and not (type(value) is int and type(default) is float):
+        raise MajlisError(f"{where}: {name} is {value!r}, expected something like {default!r}.")
 
 
 class StaticModel(torch.nn.Module):
@@ -226,7 +267,11 @@ class Sampler:
 
 
 def _style(example: Example, config: Config) -> float:
-    return config.scripture_weight if example.source.startswith("bible") else 1.0
+    return config.scripture_weight if _scripture(example) else 1.0
+
+
+def _scripture(example: Example) -> bool:
+    return example.source.startswith("bible")
 
 
 def contrastive_loss(left: torch.Tensor, right: torch.Tensor, scale: float) -> torch.Tensor:
@@ -321,7 +366,6 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = new_model(config, tokenizer, teacher.shape[1] if teacher is not None else 0).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    sampler = Sampler(examples, tokenizer, config)
     dev = {lang: list(read_rows(data / "dev" / f"flores.{lang}.txt.xz")) for lang in LANGUAGES}
 
     checkpoint = work / f"checkpoint-{_digest(config)}.pt"
@@ -333,6 +377,8 @@ def train(
         first = state["step"]
         say(f"going on from step {first:,}")
 
+    if first < config.steps:  # a finished run needs none, and it takes minutes to tokenise everything
+        sampler = Sampler(examples, tokenizer, config)
     began = time.monotonic()
     for step in range(first, config.steps):
         if step % config.checkpoint_every == 0 or step == first:
@@ -347,6 +393,79 @@ def train(
             torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": done}, partial)
             partial.replace(checkpoint)
     return model, tokenizer, evaluate(model, tokenizer, dev, held_out), examples
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a recipe gives, ready to be saved."""
+
+    table: np.ndarray  # (vocabulary, dimension) float32
+    tokenizer: Tokenizer
+    figures: dict[str, float]
+    examples: list[Example]
+
+
+def train_recipe(recipe: Recipe, data: Path, work: Path, say=print, teacher_folder: Path | None = None) -> Trained:
+    """Train each member, or go on with what `work` holds of them, and put them together.
+
+    The vectors are written to `work` before they are rounded (`vectors.safetensors`), so that what rounding costs can be measured.
+    """
+    tables = []
+    for number, member in enumerate(recipe.members, 1):
+        say(f"member {number} of {len(recipe.members)}: {member.dimension} dimensions, {member.steps:,} steps")
+        model, tokenizer, figures, examples = train(member, data, work, say, teacher_folder)
+        tables.append(model.folded())
+    table = tables[0]
+    if recipe.kept:
+        table = joined(tables, examples, tokenizer, recipe)
+        dev = {lang: list(read_rows(data / "dev" / f"flores.{lang}.txt.xz")) for lang in LANGUAGES}
+        figures = evaluate(looked_up(table), tokenizer, dev, read_questions(data)[1])
+    partial = work / "vectors.partial"
+    save_file({"embedding.weight": table}, partial)
+    partial.replace(work / "vectors.safetensors")
+    return Trained(table, tokenizer, figures, examples)
+
+
+def joined(tables: Sequence[np.ndarray], examples: list[Example], tokenizer: Tokenizer, recipe: Recipe) -> np.ndarray:
+    """(vocabulary, kept) float32 from the members' (vocabulary, ·) vectors: side by side, then the directions of running parallel text, names and questions.
+
+    Raises MajlisError where there is too little text to find directions.
+    """
+    table = np.concatenate([table / np.linalg.norm(table, axis=1).mean() for table in tables], axis=1)
+    parallel = [example for example in examples if example.family == "parallel" and not _scripture(example)]
+    english = [example.sides["en"][0] for example in parallel]
+    seed = recipe.members[0].seed
+
+    def vectors(chosen: Sequence[Example], side: str) -> np.ndarray:
+        return _rows(table, token_ids(tokenizer, [example.sides[side][0] for example in chosen]))
+
+    running = [parallel[i] for i in of_length(english, _RUNNING_WORDS, sys.maxsize, _RUNNING, seed)]
+    short = [parallel[i] for i in of_length(english, 1, _SHORT_WORDS, _SHORT, seed)]
+    questions = [example for example in examples if example.family == "question"]
+    aligned, names = {}, []
+    for lang in LANGUAGES:
+        if numbers := [number for number, example in enumerate(running) if lang in example.sides]:
+            aligned[lang] = np.array(numbers), vectors([running[number] for number in numbers], lang)
+        if held := [example for example in short if lang in example.sides]:
+            names.append(vectors(held, lang))
+    others = [np.concatenate(names)] if names else []
+    others += [vectors(questions, "question")] if questions else []
+    try:
+        return table @ directions(aligned, recipe.within_power, recipe.kept, others)
+    except ValueError as error:
+        raise MajlisError(
+            f"`kept` is set, and {error} of {_RUNNING_WORDS} or more words, by which directions are chosen. Add parallel text, or leave `kept` out."
+        ) from error
+
+
+def looked_up(table: np.ndarray) -> Callable[[list[list[int]]], torch.Tensor]:
+    """A function from texts, as piece numbers, to (rows, dimension) unit vectors by these vectors of pieces."""
+    return lambda rows: torch.tensor(_rows(table, rows))
+
+
+def _rows(table: np.ndarray, rows: list[list[int]]) -> np.ndarray:
+    starts = np.cumsum([0] + [len(row) for row in rows[:-1]])
+    return normalised(np.add.reduceat(table[np.concatenate(rows)], starts, axis=0))
 
 
 def read_examples(config: Config, data: Path) -> tuple[list[Example], list[Example]]:
@@ -406,15 +525,7 @@ def shortened(weights: np.ndarray) -> np.ndarray:
     return ((bits + (1 << (drop - 1))) >> drop << drop).astype(np.uint16).view(np.float16)
 
 
-def save(
-    model: StaticModel,
-    tokenizer: Tokenizer,
-    figures: dict[str, float],
-    examples: list[Example],
-    config: Config,
-    out: Path,
-    data: Mapping[str, str],
-) -> None:
+def save(trained: Trained, recipe: Recipe, out: Path, data: Mapping[str, str]) -> None:
     """A sentence-transformers folder (StaticEmbedding, Normalize) with float16 weights, and what it was made from in `training.json`.
 
     `data`: file name -> digest of what it was trained on. Files take their places when all are written; others in `out` stay.
@@ -424,10 +535,10 @@ def save(
         {"idx": 1, "name": "1", "path": "1_Normalize", "type": "sentence_transformers.models.Normalize"},
     ]
     settings = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
-    sources = Counter((example.source, example.licence) for example in examples)
+    sources = Counter((example.source, example.licence) for example in trained.examples)
     record = {
-        "config": asdict(config),
-        "figures": figures,
+        "recipe": asdict(recipe),
+        "figures": trained.figures,
         "data": dict(data),
         "sources": [{"source": source, "licence": licence, "rows": rows} for (source, licence), rows in sources.most_common()],
     }
@@ -439,9 +550,9 @@ def save(
         (written / "modules.json").write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
         (written / "config_sentence_transformers.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         (written / "training.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        tokenizer.no_truncation()
-        tokenizer.save(str(written / "tokenizer.json"))
-        save_file({"embedding.weight": shortened(model.folded())}, written / "model.safetensors")
+        trained.tokenizer.no_truncation()
+        trained.tokenizer.save(str(written / "tokenizer.json"))
+        save_file({"embedding.weight": shortened(trained.table)}, written / "model.safetensors")
         (out / "1_Normalize").mkdir(exist_ok=True)
         for path in sorted(path for path in written.rglob("*") if path.is_file()):
             path.replace(out / path.relative_to(written))

@@ -4,37 +4,48 @@ Copying and pointing are phase changes: from random weights they appear after th
 Written by hand they are there at step 0. The circuit follows induction heads (Olsson et al. 2022, "In-context learning and induction
 heads") and late interaction (Khattab and Zaharia 2020, ColBERT), and only uses what a Llama has: RoPE attention and a residual stream.
 
-The stream is cut into named parts (`Layout`). The token embedding fills `meaning` (the bundled static encoder's vector of the piece, so that
-words of seven languages are comparable), `identity` (a random unit vector, which the tied output layer reads) and a few flags.
+The stream is cut into named parts (`Layout`). The token embedding fills `meaning` (the matcher's vector of the piece, so that words of
+seven languages are comparable), `identity` (a random unit vector, which the tied output layer reads), some flags, and `filler`, which makes
+every token equally long: a Llama divides by that length, and equal matches must score alike.
     layer 0   four heads look back 1 to 4 tokens: every token knows which tokens stand before it
-    layer 1   which piece of evidence a token belongs to (the digit before the nearest "]"); whether evidence, and the answer, have begun
-    layer 2   each word of the repeated question spreads its votes over the tokens of the evidence that mean the same; the source of a copied token
-    layer 3   the answer collects the votes; after a citation, the sentence that follows the quoted one is found again
-    layer 4   pointing at the start of the chosen sentence; copying the next token; " [" after a sentence, and the number of its source
-What the words mean, which dimensions the votes compare and what a vote counts was learned before (generator_match). Feed-forward layers and spare heads
-start with no effect, and are trained.
+    layer 1   and the next three; which piece of evidence a token belongs to (the digit before the nearest "]"), and whether it is still in its
+              head, the question or title before the text; whose turn it is, and whether evidence has begun
+    layer 2   each word of the repeated question spreads its votes over the tokens of the evidence that mean the same; where a text begins
+    layer 3   the answer collects the votes, and counts its citations; how early in its piece a token stands, and whether in the first sentence
+    layer 4   pointing at the text of the chosen piece; copying the token that stands behind the same seven tokens, or " ["
+              where a sentence ends there; the number of its source; after a first citation the next sentence, after a second the end
+A word or a name occurs in several places, the question of a pair most of all, so a few tokens before are not enough to copy by. Hence never
+the head of a piece, rather an early sentence than a later one, and after a citation not the first sentence again: with this, what stays
+ambiguous is a run of seven tokens that occurs twice within one sentence.
+What the words mean, which dimensions the votes compare and what a vote counts was learned before (generator_match). Feed-forward layers
+and spare heads start with no effect.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
+from scipy.optimize import linprog
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from index_builder.train.generator_match import MEANING, VOTERS, Matching
+from index_builder.train.generator_match import MEANING, REST, VOTERS, Matching
 
-ROPE_THETA = 1e12  # so that most of a head's dimensions hardly turn within the context: they compare contents, the others distances
-IDENTITY, TRACE, DIGITS = 96, 20, 9
-_CONSTANT = 3.0  # large beside the rest of a token, so that its norm hardly depends on the token
+ROPE_THETA = 1e16  # so that most of a head's dimensions hardly turn within the context: they compare contents, the others distances
+IDENTITY, DIGITS = 96, 9
+FINE, COARSE = 16, 7  # dimensions of the two traces that a token leaves in those after it
+_FINELY, TRACES = 3, 7  # so many tokens before are remembered by both traces, so many by the coarse one
+_LENGTH = 16.0  # squared, of every token vector
 _WEIGHT = 8.0  # flags stay small
 _CHOICE = 0.2  # likewise: the votes collected grow to about 10
-_FLAGS = ("constant", "bos", "newline", "close", "assistant", "system", "end", "asked", "colon", "open", "weight",
-          "before_newline", "before_start", "before_first", "before_refusal", "begins", "second", "answering", "seen")  # fmt: skip
-WIDTH = 352
-HEADS, HEAD = 4, 96
+_FLAGS = ("constant", "bos", "newline", "close", "assistant", "user", "system", "end", "asked", "colon", "open", "opens", "aside", "aside_end", "quiet", "weight",
+          "before_newline", "before_end", "before_asked", "before_colon", "before_system", "before_open",
+          "before_close", "before_aside_end",
+          "answering", "seen", "asking", "head", "after_head", "early", "first", "uncited")  # fmt: skip
+WIDTH, HEADS, HEAD = 416, 4, 128
 LAYERS = 5
-_AFTER = MEANING + IDENTITY + 4 * TRACE  # where the small parts of the stream begin
+_DECIDED = 3.0  # how much sharper the pointing is than the votes: one piece is meant, not a mixture
+_SAME = (20.0, 14.0, 10.0, 6.0, 4.0, 3.0, 3.0)  # what it counts that a token, the one before it … is the same
+_BLOCK = 32  # numbers that are rounded to 8 bits together: what must be exact does not share a block with what is large
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,7 @@ class Special:
 
     bos: int
     newline: int
+    user: int
     assistant: int
     system: int
     end_of_turn: int
@@ -53,45 +65,61 @@ class Special:
     sentence_end: tuple[int, ...]  # pieces that end a sentence
     asked: tuple[int, ...]  # pieces that end a question
     colon: tuple[int, ...]  # pieces that end a title or a label
+    opens: tuple[int, ...]  # pieces that may begin a sentence, after one that ends one
+    aside: tuple[int, ...]  # pieces that begin with "("
+    aside_end: tuple[int, ...]  # pieces that end in ")"
+
+    @property
+    def edges(self) -> list[int]:
+        """What may stand before the first token of a sentence, or of an answer."""
+        return [*self.sentence_end, *self.asked, *self.colon, self.assistant, *self.close, self.system]
 
 
 class Layout:
     """Where in the residual stream each part lies."""
 
     meaning = np.arange(MEANING)
-    identity = MEANING + np.arange(IDENTITY)
-    traces = MEANING + IDENTITY + np.arange(4 * TRACE).reshape(4, TRACE)  # identity of the token 1, 2, 3, 4 before, compressed
-    source = _AFTER + np.arange(DIGITS)  # one-hot: the piece of evidence that a token belongs to
-    vote = _AFTER + DIGITS + np.arange(DIGITS)  # of a word of the question
-    choice = _AFTER + 2 * DIGITS + np.arange(DIGITS)  # the votes collected
-    copied = _AFTER + 3 * DIGITS + np.arange(DIGITS)  # the piece of evidence that the next token is copied from
-    flag = dict(zip(_FLAGS, range(_AFTER + 4 * DIGITS, WIDTH), strict=False))
+    filler = np.arange(MEANING, 4 * _BLOCK)
+    identity = 4 * _BLOCK + np.arange(IDENTITY)
+    fine = 7 * _BLOCK + np.arange(_FINELY * FINE).reshape(_FINELY, FINE)  # identity of the token 1, 2 … before, compressed
+    coarse = 7 * _BLOCK + _FINELY * FINE + np.arange(TRACES * COARSE).reshape(TRACES, COARSE)
+    edges = 7 * _BLOCK + _FINELY * FINE + TRACES * COARSE + np.arange(_FINELY)  # whether the token 1, 2 … before is an edge
+    # where a quiet token left no traces, as long as they would be: a distance is only told right between tokens of equal length
+    hush = 7 * _BLOCK + _FINELY * (FINE + 1) + TRACES * COARSE + np.arange(HEADS)
+    source = 11 * _BLOCK + np.arange(DIGITS)  # one-hot: the piece of evidence that a token belongs to
+    vote = 11 * _BLOCK + DIGITS + np.arange(DIGITS)  # of a word of the question
+    choice = 11 * _BLOCK + 2 * DIGITS + np.arange(DIGITS)  # the votes collected
+    flag = {name: 12 * _BLOCK + place for place, name in enumerate(_FLAGS)}
 
 
 def nano_config(vocabulary: int, special: Special, context: int = 2048) -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
+        vocab_size=vocabulary, hidden_size=WIDTH, intermediate_size=WIDTH // 4, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
         num_key_value_heads=HEADS, head_dim=HEAD, max_position_embeddings=context, rms_norm_eps=1e-5, tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         bos_token_id=special.bos, eos_token_id=special.end_of_turn, pad_token_id=0,
     )  # fmt: skip
 
 
-def embeddings(matching: Matching, special: Special, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(vocabulary, WIDTH) token embeddings, and the (TRACE, IDENTITY) projection by which a token remembers those before it."""
+def embeddings(matching: Matching, special: Special, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(vocabulary, WIDTH) token embeddings, and the (FINE, IDENTITY) and (COARSE, IDENTITY) projections by which a token remembers those before it."""
     random = np.random.default_rng(seed)
     vocabulary = len(matching.meaning)
+    both, _ = np.linalg.qr(random.normal(size=(IDENTITY, FINE + COARSE)))
+    fine, coarse = both[:, :FINE], both[:, FINE:]
     identity = random.normal(size=(vocabulary, IDENTITY))
-    trace, _ = np.linalg.qr(random.normal(size=(IDENTITY, TRACE)))
-    named = (*special.digits, special.newline, special.bos, *special.close[:1])
-    identity[list(named)] = (
-        trace[:, : len(named)].T + identity[list(named)] - identity[list(named)] @ trace @ trace.T
-    )  # traces at right angles
-    # every identity leaves a trace of the same length
-    remembered = identity @ trace @ trace.T
-    rest = identity - remembered
-    share = TRACE / IDENTITY
-    identity = np.sqrt(share) * _unit(remembered) + np.sqrt(1 - share) * _unit(rest)
+    rest = _unit(identity - identity @ both @ both.T)
+    finely, coarsely = _unit(identity @ fine), _unit(identity @ coarse)
+    finely[list(special.digits)] = np.eye(FINE)[:DIGITS]  # at right angles: a piece of evidence is told by the trace of its digit
+    # every identity leaves traces of the same length, but for what stands between sentences: there it only matters that something does
+    shares = np.sqrt(np.array([FINE, COARSE, IDENTITY - FINE - COARSE]) / IDENTITY)
+    identity = shares[0] * finely @ fine.T + shares[1] * coarsely @ coarse.T + shares[2] * rest
+    quiet = [special.newline, special.bos, special.end_of_turn, special.open]
+    identity[quiet + special.edges] = rest[quiet + special.edges]
+    # what is written where a sentence ends, or its opposite elsewhere, must say nothing of any other token
+    mark = rest[special.open].copy()
+    identity -= np.outer(identity @ mark, mark)
+    identity[special.open] = mark
     for token in special.close[1:]:
         identity[token] = 0.9 * identity[special.close[0]] + 0.43 * identity[token]
     # a mark is the same in the text and at the beginning of a line
@@ -100,22 +128,28 @@ def embeddings(matching: Matching, special: Special, seed: int) -> tuple[np.ndar
     identity[special.end_of_turn] = 1.15 * identity[special.newline] + 0.6 * identity[special.end_of_turn]
 
     table = np.zeros((vocabulary, WIDTH))
-    table[:, Layout.meaning] = matching.meaning
+    # as the matcher divides it, since the stream itself will not: see `filler`
+    table[:, Layout.meaning] = matching.meaning * np.sqrt((1 + REST) / ((matching.meaning**2).sum(1, keepdims=True) + REST))
     table[:, Layout.identity] = identity
-    # What is a flag has no meaning beside it: a long vector would weaken the flag, since a token's norm divides all of it.
-    marks = [special.bos, special.newline, *special.close, *special.sentence_end, *special.asked, *special.colon, *special.digits]
+    marks = [special.bos, special.newline, *special.close]  # the matcher never saw them
     table[np.ix_(marks, Layout.meaning)] = 0
     flag = Layout.flag
-    table[:, flag["constant"]] = _CONSTANT
+    table[:, flag["constant"]] = 1
     table[:, flag["weight"]] = matching.weight / _WEIGHT
     table[marks, flag["weight"]] = -0.5
     for name, tokens in (
-        ("bos", [special.bos]), ("newline", [special.newline]), ("assistant", [special.assistant]), ("system", [special.system]),
-        ("open", [special.open]), ("asked", special.asked), ("colon", special.colon),
-        ("close", special.close), ("end", special.sentence_end),
+        ("bos", [special.bos]), ("newline", [special.newline]), ("system", [special.system]), ("user", [special.user]),
+        ("assistant", [special.assistant]), ("open", [special.open]), ("asked", special.asked), ("colon", special.colon), ("opens", special.opens),
+        ("close", special.close), ("end", special.sentence_end), ("aside", special.aside), ("aside_end", special.aside_end),
+        ("quiet", quiet),
     ):  # fmt: skip
         table[list(tokens), flag[name]] = 1
-    return table.astype(np.float32), (trace.T * np.sqrt(IDENTITY / TRACE)).astype(np.float32)
+    length = np.full((vocabulary, 1), _LENGTH)
+    # Nothing stands before it, and it has no source. The others gain as much by these in the second layer.
+    length[special.bos] += TRACES - HEADS + 1
+    missing = length - (table**2).sum(1, keepdims=True)
+    table[:, Layout.filler] = np.sqrt(np.maximum(missing, 0) / len(Layout.filler))
+    return table.astype(np.float32), (fine.T / shares[0]).astype(np.float32), (coarse.T / shares[1]).astype(np.float32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -126,7 +160,8 @@ _FREQUENCY = ROPE_THETA ** -(np.arange(HEAD // 2) / (HEAD // 2))
 _STILL = [i for i in range(HEAD // 2) if _FREQUENCY[i] < 3e-4]  # turn by less than half a radian in 1,600 tokens
 _CONTENT = np.array(_STILL + [i + HEAD // 2 for i in _STILL])
 _TURNING = [i for i in range(HEAD // 2) if i not in _STILL]
-_RECENCY = 2.0  # by which a score falls per token of distance
+_NEVER = 3_000.0  # more than a score falls with the distance within _REACH
+_RECENCY, _REACH = 1_700.0, 400  # the sum of the amplitudes by which a score falls with distance: 1 or more a token, so far back
 
 
 class _Head:
@@ -145,18 +180,14 @@ class _Head:
         self.query[rows], self.key[rows] = query * strength, key  # keys stay small: llama.cpp keeps them in half precision
         return self
 
-    def near(self, amplitudes: np.ndarray, distance: int = 0, asks: np.ndarray | None = None) -> "_Head":
-        """Adds sum_i amplitudes[i] (cos(frequency_i (d - distance)) - 1) to the score, d tokens back, times `asks` of the asking token (default 1).
-
-        At `distance` it is 0, whatever the norm of the token there.
-        """
-        asks = _constant() if asks is None else asks
+    def near(self, amplitudes: np.ndarray, distance: int = 0) -> "_Head":
+        """Adds sum_i amplitudes[i] (cos(frequency_i (d - distance)) - 1) to the score, d tokens back. At `distance` it is 0."""
         for i, amplitude in zip(_TURNING, amplitudes, strict=False):
             turn = _FREQUENCY[i] * distance
-            self.query[i] += amplitude * np.cos(turn) * asks
-            self.query[i + HEAD // 2] -= amplitude * np.sin(turn) * asks
+            self.query[i] += amplitude * np.cos(turn) * _constant()
+            self.query[i + HEAD // 2] -= amplitude * np.sin(turn) * _constant()
             self.key[i] += _constant()
-        return self.compare(asks[None], -_constant()[None], float(np.sum(amplitudes)))
+        return self.compare(_constant()[None], -_constant()[None], float(np.sum(amplitudes)))
 
     def carry(self, value: np.ndarray, to: np.ndarray) -> "_Head":
         """Writes value x of the token looked at to the places `to`. value: (len(to), WIDTH); or `to` a (WIDTH, n) matrix."""
@@ -171,7 +202,7 @@ class _Head:
 
 
 def _constant() -> np.ndarray:
-    return _flag("constant") / _CONSTANT
+    return _flag("constant")
 
 
 def _flag(name: str, times: float = 1.0) -> np.ndarray:
@@ -191,7 +222,7 @@ def _any_source() -> np.ndarray:
 
 def build_model(config: LlamaConfig, matching: Matching, special: Special, sample: list[list[int]], seed: int = 0) -> LlamaForCausalLM:
     """The model with the circuit in it. `sample`: a few tokenised prompts, by which the scale of each layer's input is measured."""
-    table, trace = embeddings(matching, special, seed)
+    table, *projections = embeddings(matching, special, seed)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(config)
     with torch.no_grad():
@@ -199,10 +230,8 @@ def build_model(config: LlamaConfig, matching: Matching, special: Special, sampl
         for layer in model.model.layers:
             layer.mlp.down_proj.weight.zero_()
             layer.self_attn.o_proj.weight.zero_()
-        own = np.zeros((TRACE, WIDTH))
-        own[:, Layout.identity] = trace
-        number = Layout.identity, table[list(special.digits)][:, Layout.identity].T  # one-hot -> identity of the digit
-        for index, heads in enumerate(_circuit(matching, own, table, special, number)):
+        fine, coarse = (projection @ _rows(Layout.identity) for projection in projections)
+        for index, heads in enumerate(_circuit(matching, fine, coarse, table, special)):
             scale = _scale_at(model, index, sample)
             _write(model.model.layers[index].self_attn, heads, scale)
             if index == 1:
@@ -257,96 +286,145 @@ def _write(attention, heads: list[_Head], scale: float) -> None:
         attention.o_proj.weight[:, rows] = torch.from_numpy(head.output).float()
 
 
-def _circuit(matching: Matching, own: np.ndarray, table: np.ndarray, special: Special, number) -> list[list[_Head]]:
-    traces = [_rows(places) for places in Layout.traces]
+def _circuit(matching: Matching, own: np.ndarray, own_coarse: np.ndarray, table: np.ndarray, special: Special) -> list[list[_Head]]:
+    # traces of this token, and of those before it
+    fine = [own, *(_rows(places) for places in Layout.fine)]
+    coarse = [own_coarse, *(_rows(places) for places in Layout.coarse)]
     flag = _flag
+    edges = [sum(map(flag, ("end", "asked", "colon", "assistant", "close", "system"))), *_rows(Layout.edges)]
     # what a head writes when it rests on the beginning of the text must be nothing
     identity = _rows(Layout.identity) - np.outer(table[special.bos, Layout.identity], flag("bos"))
     recency = _recency()
     ask, one = _constant()[None], _constant()
-    bos = flag("bos")
+    bos, sourced = flag("bos"), _any_source()
+    source, prior = _rows(Layout.source), _padded(matching.prior) @ _rows(Layout.source)
+
+    def place(*names: str) -> np.ndarray:
+        return np.array([Layout.flag[name] for name in names])
+
+    to_number = np.zeros((WIDTH, DIGITS))
+    to_number[Layout.identity] = table[list(special.digits)][:, Layout.identity].T
+
+    def writes(token: int) -> np.ndarray:
+        """The column that makes `token` the next one."""
+        column = np.zeros((WIDTH, 1))
+        column[Layout.identity, 0] = table[token, Layout.identity]
+        return column
 
     layer0 = []
-    for distance in (1, 2, 3, 4):
-        head = _Head().near(np.full(8, 16.0), distance).carry(own, Layout.traces[distance - 1])
+    for distance in range(1, HEADS + 1):
+        head = _Head().near(np.full(8, 16.0), distance).carry(own_coarse, Layout.coarse[distance - 1])
+        hush = flag("quiet") + edges[0]
+        if distance <= _FINELY:
+            head.carry(own, Layout.fine[distance - 1]).carry(edges[0][None], Layout.edges[distance - 1 : distance])
+            hush = np.sqrt(2) * flag("quiet") + edges[0]  # two traces less, or one and an edge instead
+        head.carry(hush[None], Layout.hush[distance - 1 : distance])
         if distance == 1:
-            places = [Layout.flag[name] for name in ("before_newline", "before_start", "before_first", "before_refusal")]
-            head.carry(np.stack([flag("newline"), flag("end"), flag("asked") + 0.95 * flag("colon"), flag("system")]), np.array(places))
-            head.carry((flag("close") + flag("assistant"))[None], np.array([Layout.flag["begins"]]))
-        if distance == 2:
-            head.carry((flag("end") + flag("asked") + flag("colon") + flag("system"))[None], np.array([Layout.flag["second"]]))
+            told = ("newline", "end", "asked", "colon", "system", "open", "close", "aside_end")
+            head.carry(np.stack([flag(name) for name in told]), place(*(f"before_{name}" for name in told)))
         layer0.append(head)
 
     # identity of a digit (its trace) -> one-hot; the traces of digits are at right angles
     to_digit = np.zeros((DIGITS, WIDTH))
     digit_traces = table[list(special.digits)][:, Layout.identity] @ own[:, Layout.identity].T
-    to_digit[:, Layout.traces[0]] = digit_traces / (digit_traces**2).sum(1, keepdims=True)
+    to_digit[:, Layout.fine[0]] = digit_traces / (digit_traces**2).sum(1, keepdims=True)
     # The others are pushed down, and not these up: between a short and a long token only the distance decides. One end of line is no mark,
     # since it keeps a trace of whatever stands before it; an empty line is one, but of it and a "]" soon after it the "]" counts.
-    mark = flag("close") + bos + 0.485 * (flag("newline") + flag("before_newline")) - one
+    mark = flag("close") + bos + 0.496 * (flag("newline") + flag("before_newline")) - one
+    head_ends = flag("close") + flag("asked") + flag("colon") + bos - one
     layer1 = [
-        _Head().near(recency).compare(ask, mark[None], 1000.0).carry(to_digit, Layout.source),
-        _Head()
-        .compare(ask, (flag("assistant") + 0.5 * bos)[None], 60)
-        .carry(flag("assistant")[None], np.array([Layout.flag["answering"]])),
-        _Head().compare(ask, flag("close")[None], 30.0).carry(flag("close")[None], np.array([Layout.flag["seen"]])),
-    ]
+        _Head().near(recency).compare(ask, mark[None], _NEVER).carry(to_digit, Layout.source),
+        _Head().near(recency).compare(ask, head_ends[None], _NEVER).carry(flag("close")[None], place("head")),
+        # what has begun: the user's turn, in it the evidence, then the answer
+        _Head().compare(ask, (3 * flag("assistant") + 2 * flag("close") + flag("user"))[None], 30.0)
+        .carry(np.stack([flag("assistant"), flag("close"), flag("user")]), place("answering", "seen", "asking")),
+        # what stands before the token before which the four seen so far stand
+        _Head().near(np.full(8, 16.0), HEADS).carry(np.concatenate(coarse[1 : TRACES - HEADS + 1]), Layout.coarse[HEADS:].ravel()),
+    ]  # fmt: skip
 
     meaning = _rows(Layout.meaning)
     # Where only some tokens may be looked at, the others are pushed down, and not these up: a token's norm then changes nothing between these.
-    evidence = 30 * (_any_source() - one)
+    evidence = 30 * (sourced - one)
+    # 0 where a sentence starts, else less
+    starts = flag("before_end") + flag("before_asked") + flag("before_colon") + flag("opens") - 2 * one
 
-    def same_context(head: _Head, contexts: int = 3) -> _Head:
-        """Looks at the token after the one that stood in this context before: this token, and with less weight those before it."""
-        for asking, asked, strength in ((own, traces[0], 30.0), (traces[0], traces[1], 15.0), (traces[1], traces[2], 10.0))[:contexts]:
-            head.compare(asking, asked, strength)
-        head.compare(flag("begins")[None], flag("second")[None], 12.0)  # the first token of a sentence has no context yet but its place
-        return head.compare(ask, (22 * bos + 10 * _any_source())[None], 1.0)  # in the evidence rather than in the question
-
-    def voter(place: int) -> _Head:
+    def voter(number: int) -> _Head:
         # no word of the evidence votes: where a source is known the beginning is looked at instead
-        head = _Head().compare(matching.query[place] @ meaning, matching.key[place] @ meaning, 1.0)
-        head.compare(ask, (evidence + (30 + matching.sink[place]) * bos)[None], 1.0).compare(_any_source()[None], bos[None], 60.0)
-        return head.carry(matching.share[place] * _CHOICE * _rows(Layout.source), Layout.vote)
+        head = _Head().compare(matching.query[number] @ meaning, matching.key[number] @ meaning, 1.0)
+        head.compare(ask, (evidence + (30 + matching.sink[number]) * bos)[None], 1.0).compare(sourced[None], bos[None], 60.0)
+        return head.carry(matching.share[number] * _CHOICE * source, Layout.vote)
 
-    layer2 = [*map(voter, range(VOTERS)), same_context(_Head()).carry(_rows(Layout.source), Layout.copied)]
+    layer2 = [
+        *map(voter, range(VOTERS)),
+        _Head().near(np.full(8, 16.0), 2).carry(flag("head")[None], place("after_head")),
+    ]
 
     votes = _rows(Layout.vote).sum(0) / _CHOICE
     told = (
         _WEIGHT * flag("weight")
         + matching.certainty * votes
         + 30 * (flag("seen") - one)
-        - 30 * (_any_source() + flag("newline") + flag("before_newline"))
+        - 30 * (sourced + flag("answering") + flag("newline") + flag("before_newline"))
     )
-    collects = flag("assistant") + flag("answering")
     layer3 = [
-        _Head().compare(collects[None], told[None], 1.0).compare((one - collects)[None], bos[None], 60.0)
+        _Head().compare(flag("answering")[None], told[None], 1.0).compare((one - flag("answering"))[None], bos[None], 60.0)
         .carry(_rows(Layout.vote), Layout.choice),
-        # "]" of the answer: the sentence that it cites ended 3 tokens before; what follows that end in the evidence comes next
-        _Head().compare(np.concatenate([traces[2], traces[3]]), np.concatenate(traces[:2]), 24.0)
-        .compare((flag("close") + flag("answering"))[None], -bos[None], 100.0).compare(ask, bos[None], 210.0)
-        .carry(8 * identity, Layout.identity),
+        # the share of the first start of a sentence among those so far in the piece: 1, a half, a third …; and the same where a later one outweighs it by far
+        _Head().compare(source, source, 20.0).compare(ask, (20 * (starts - one) + 50 * bos)[None], 1.0)
+        .carry(flag("after_head")[None], place("early")),
+        _Head().compare(source, source, 20.0).compare(ask, (20 * (starts - one) + 44 * bos - 6 * flag("after_head"))[None], 1.0)
+        .carry(flag("after_head")[None], place("first")),
+        # the share of the beginning of the answer among its citations so far: 1, a half, a third …
+        _Head().compare(ask, (20 * (flag("answering") + flag("assistant") + flag("close") - 2 * one))[None], 1.0)
+        .compare((one - flag("answering"))[None], bos[None], 60.0).carry(flag("assistant")[None], place("uncited")),
     ]  # fmt: skip
 
-    to_open = np.zeros((WIDTH, 1))
-    to_open[Layout.identity, 0] = table[special.open, Layout.identity]
-    to_number = np.zeros((WIDTH, DIGITS))
-    to_number[number[0]] = number[1]
-    # the start of a sentence and within a piece of evidence: either alone is pushed down
-    start = 15 * (flag("before_start") + flag("before_first") + 2 * flag("before_refusal") + _any_source() - 2 * one) - 30 * flag("newline")
-    start = (
-        start + 3 * flag("before_first") + (3 + matching.refusal) * flag("before_refusal") + _padded(matching.prior) @ _rows(Layout.source)
-    )
+    choice = _rows(Layout.choice) / _CHOICE
+    # the text after the head of a piece
+    start = 10 * (flag("before_asked") + flag("before_colon") + flag("after_head") + sourced + 3 * flag("before_system") - 3 * one)
+    start = start + prior + matching.refusal * flag("before_system")
+    # or, a little less, what follows its number, or its place and topic: there the text of a piece without question and title begins
+    start += 8 * flag("before_aside_end") + 18 * (flag("before_close") - flag("aside"))
+    # where a sentence, or a line, of the evidence ends: 1 or more, else 0 or less
+    ends = flag("before_end") + flag("before_asked") + flag("opens") + sourced + 2 * (flag("newline") + bos - one)
+    # rather an early sentence than a later one; never the question, the head of a piece, or the answer itself
+    wanted = 24 * flag("early") + 12 * sourced - 30 * (flag("asking") + flag("seen")) + 2 * prior + 15 * bos
+    wanted -= 40 * (flag("head") + flag("after_head")) + 60 * flag("answering")
+    # after a citation the evidence all the more, but not the first sentence again
+    later = 40 * sourced - 80 * flag("first")
+
+    def same_context(passed: int) -> _Head:
+        """Looks at the evidence where the tokens before are those before this one, of which the last `passed` do not count."""
+        head = _Head()
+        for back in range(TRACES):
+            asking, asked = back + passed, back + 1 - passed
+            # the nearer, the more it counts: before the answer stands a question, whose end may stand before the text of a piece as well
+            if back < _FINELY:
+                head.compare(fine[asking], fine[asked], _SAME[back]).compare(edges[asking][None], edges[asked][None], _SAME[back])
+            else:
+                head.compare(coarse[asking], coarse[asked], _SAME[back])
+        head.compare(choice, source, 2.0).compare(ask, wanted[None], 1.0)
+        return head.compare((one - flag("uncited"))[None], later[None], 1.0)
+
+    # what is no part of the answer looks at the beginning, and so does a token that is the business of another head
+    elsewhere = one - flag("answering")
+    # the earliest sentence of the piece that was cited, but for its first; or the end, which scores between that and any other start
+    again = 60 * (flag("before_end") + flag("before_asked") + flag("opens") + sourced - 4 * one) + 36 * flag("early")
+    again += 335 * flag("assistant") - 40 * flag("after_head") - 60 * flag("answering")
     layer4 = [
-        _Head().compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 1.0).compare(flag("assistant")[None], start[None], 1.0)
+        _Head().compare(choice, source, _DECIDED).compare(flag("assistant")[None], start[None], _DECIDED)
         .compare((one - flag("assistant"))[None], bos[None], 60.0).carry(6 * identity, Layout.identity),
-        same_context(_Head(), 2).compare(_rows(Layout.choice) / _CHOICE, _rows(Layout.source), 2.0)
-        .compare(flag("answering")[None], (_padded(matching.prior) @ _rows(Layout.source))[None], 2.0)
-        .compare(flag("assistant")[None], bos[None], 60.0).carry(4 * identity, Layout.identity),
-        _Head().compare((flag("end") + flag("answering") - 1.5 * one)[None], flag("assistant")[None], 60.0).compare(ask, bos[None], 6.0)
-        .carry(14 * flag("assistant")[None], to_open),
-        _Head().near(np.full(8, 16.0), 1, asks=flag("open")).compare((one - flag("open"))[None], bos[None], 60.0)
-        .carry(14 * _rows(Layout.copied), to_number),
+        same_context(0)
+        .compare((elsewhere + flag("assistant") + flag("open") + flag("before_open") + flag("close"))[None], bos[None], 200.0)
+        .carry(6 * identity, Layout.identity).carry(14 * ends[None], writes(special.open)),
+        # after " [" the number, and after the number "]"
+        same_context(1).compare((elsewhere + one - flag("open") - flag("before_open"))[None], bos[None], 200.0)
+        .compare(flag("before_open")[None], flag("assistant")[None], 300.0)
+        .carry(14 * source, to_number).carry(14 * flag("assistant")[None], writes(special.close[0])),
+        _Head().compare(source, source, 60.0).compare(ask, again[None], 1.0)
+        .compare((0.417 * one - flag("uncited"))[None], flag("assistant")[None], 600.0)
+        .compare((elsewhere + one - flag("close"))[None], bos[None], 600.0)
+        .carry(6 * identity, Layout.identity).carry(14 * flag("assistant")[None], writes(special.end_of_turn)),
     ]  # fmt: skip
     return [heads + [_Head() for _ in range(HEADS - len(heads))] for heads in (layer0, layer1, layer2, layer3, layer4)]
 
@@ -357,8 +435,20 @@ def _padded(prior: np.ndarray) -> np.ndarray:
 
 
 def _recency() -> np.ndarray:
-    """Amplitudes >= 0 of the turning dimensions whose cosines fall by about _RECENCY per token from 0 to 1,500 tokens back."""
-    distance = np.concatenate([np.arange(0, 100), np.arange(100, 1500, 7)])
-    cosines = np.cos(distance[:, None] * _FREQUENCY[_TURNING])
-    amplitudes, _ = nnls(np.concatenate([cosines - 1]), -_RECENCY * distance)
-    return amplitudes
+    """Amplitudes >= 0 of the turning dimensions whose cosines fall with every token of distance up to _REACH, and are lower still beyond.
+
+    As fast as can be: a curve that is only near a straight line rises in places, and there a token would belong to the piece before its own.
+    """
+    near = np.arange(_REACH)
+    lags = np.array([1, 2, 3, 4, 6, 8, 10, 15, 20, 30, 50, 80, 120, 200, 400, 700, 1100, 1500])
+    frequencies = _FREQUENCY[_TURNING]
+    rises = np.concatenate([np.cos(np.outer(near + lag, frequencies)) - np.cos(np.outer(near, frequencies)) for lag in lags])
+    least = np.repeat(np.minimum(lags, 20.0), _REACH)[:, None]  # times the slope, which is to be as large as can be
+    count = len(frequencies)
+    found = linprog(
+        [0.0] * count + [-1.0],
+        A_ub=np.block([[rises, least], [np.ones((1, count)), np.zeros((1, 1))]]),
+        b_ub=np.append(np.zeros(len(rises)), _RECENCY),
+        bounds=[(0, None)] * count + [(None, None)],
+    )
+    return found.x[:count]

@@ -25,6 +25,8 @@ CHAT_TEMPLATE = (
 _BRACKETS = str.maketrans("[]", "()")
 _MARKS = " [1] [2] [3] [4] [5] [6] [7] [8] [9]"  # so that brackets are pieces, and never part of one
 _END = regex.compile(r"[.!।॥…]+[\"'”’»)]*$")
+_ASKED = regex.compile(r"[?؟][\"'”’»)]*$")
+_OPENS = regex.compile(r"^▁(?!\p{Ll})")  # as index_builder.text tells a full stop from one in an abbreviation
 _SCALE = 0.6  # beside identities of length 1
 _CAP = 4.0  # lengths of the encoder's piece vectors lie between 0.5 (function words) and 4 (rare names)
 
@@ -73,11 +75,15 @@ def special_tokens(words: sentencepiece.SentencePieceProcessor) -> Special:
             "The vocabulary has no pieces for citations. Train it on more text: it needs brackets and digits as pieces of their own."
         )
     return Special(
-        bos=words.bos_id(), newline=words.piece_to_id("<0x0A>"), assistant=words.piece_to_id("<|assistant|>"), system=words.piece_to_id("<|system|>"),
+        bos=words.bos_id(), newline=words.piece_to_id("<0x0A>"), user=words.piece_to_id("<|user|>"),
+        assistant=words.piece_to_id("<|assistant|>"), system=words.piece_to_id("<|system|>"),
         end_of_turn=words.piece_to_id("<|end|>"), open=open_[0], bracket=bracket[0], close=close, digits=digits,
         sentence_end=tuple(token for token, text in enumerate(texts) if _END.search(text)),
-        asked=tuple(token for token, text in enumerate(texts) if text.endswith(("?", "؟"))),
+        asked=tuple(token for token, text in enumerate(texts) if _ASKED.search(text)),
         colon=tuple(token for token, text in enumerate(texts) if text.endswith(":")),
+        opens=tuple(token for token, text in enumerate(texts) if _OPENS.search(text)),
+        aside=tuple(token for token, text in enumerate(texts) if text.startswith("▁(")),
+        aside_end=tuple(token for token, text in enumerate(texts) if text.endswith(")")),
     )  # fmt: skip
 
 

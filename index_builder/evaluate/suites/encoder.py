@@ -68,7 +68,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what the evaluation files ask about (default: the bundled corpus)",
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE.pt", help="the trainer's checkpoint of the first encoder: what float16 costs is measured"
+        "--unrounded",
+        type=Path,
+        metavar="FILE.safetensors",
+        help="vectors.safetensors that the training of the first encoder left in --work: what float16 costs is measured",
     )
     parser.add_argument("--worst", type=Path, metavar="FILE.jsonl", help=f"write the {WORST} development sentences of each language that the first encoder finds worst")  # fmt: skip
 
@@ -90,13 +93,13 @@ def open_task(options: argparse.Namespace) -> Task:
         "split": options.split, "data": digests([*flores.values(), *others, *asked_files]), "corpus": digests(corpus_files([options.corpus])),
         "encoders": {name: described_encoder(encoder) for name, encoder in encoders.items()},
     }  # fmt: skip
-    if options.checkpoint:
-        configuration["checkpoint"] = digests([options.checkpoint])
+    if options.unrounded:
+        configuration["unrounded"] = digests([options.unrounded])
     note = (
         "Brute-force search by cosine, no words in common, no fusion. FLORES dev, the held-out questions and the held-out names are no part of what the bundled "
         "encoder was trained on; what other encoders have seen is theirs to say. Brackets hold 95 % bootstrap intervals."
     )
-    rows = partial(_rows, encoders, material, options.checkpoint, options.worst)
+    rows = partial(_rows, encoders, material, options.unrounded, options.worst)
     return Task("encoder", "The encoder", configuration, rows, tables, note)
 
 
@@ -119,7 +122,7 @@ def _encoders(options: argparse.Namespace) -> dict[str, Encoder]:
 
 
 def _rows(
-    encoders: Mapping[str, Encoder], material: Material, checkpoint: Path | None, worst: Path | None, done: frozenset[str]
+    encoders: Mapping[str, Encoder], material: Material, unrounded: Path | None, worst: Path | None, done: frozenset[str]
 ) -> Iterator[Row]:
     for number, (name, encoder) in enumerate(encoders.items()):
         # the ids of the first encoder bear no name, so that two runs of different encoders compare
@@ -130,7 +133,7 @@ def _rows(
         found = [*flores_rows(flores), *pool_rows(flores), *question_rows(encoder, *material.questions), *sentence_rows(encoder, material)]
         found += [*passage_rows(encoder, material), *paraphrase_rows(encoder, material), *name_rows(encoder, material.names)]
         if number == 0:
-            found += variant_rows(encoder, flores, material, checkpoint)
+            found += variant_rows(encoder, flores, material, unrounded)
         found.append(speed_row(encoder, timed_questions(material)))
         for row in found:
             if number == 0 and row["set"] == "flores":

@@ -110,11 +110,12 @@ def _rows(engine: "Engine", asked: Sequence[Asked], options: argparse.Namespace,
                 row["scores"]["own language"] = float(composed.lang == one.lang)
         if options.free:
             written = _last(write(engine.generator, one.text, one.lang, evidence, threading.Event(), engine.detector.detect))
-            # an answer that had to be quoted instead counts as not copied: the model did not write it
-            quoted_instead = any(key in ("wrong_language", "no_answer") for key, _ in written.notices)
+            # an answer that had to be quoted instead, because it was in the language of its evidence, is none of the model's writing
+            own_writing = not any(key in ("wrong_language", "no_answer") for key, _ in written.notices)
             row["written"] = written.answer
-            if not written.abstained:
-                row["scores"]["written: copied"] = float(not quoted_instead and _copied(written.answer, evidence))
+            row["scores"]["written: by the model"] = float(own_writing)
+            if own_writing and not written.abstained:
+                row["scores"]["written: copied"] = float(_copied(written.answer, evidence))
                 of_written = _cited(written.answer, evidence)
                 row["scores"]["written: right"] = float(bool(of_written) and of_written[0].hit.entry.entry_id in one.relevant)
         yield row
@@ -184,13 +185,14 @@ def _choice(rows: Sequence[Row]) -> Table:
 def _trust(rows: Sequence[Row]) -> Table:
     names = [
         name
-        for name in ("citation holds", "own language", "written: right", "written: copied")
+        for name in ("citation holds", "own language", "written: by the model", "written: right", "written: copied")
         if any(name in row["scores"] for row in rows)
     ]
     lines = [(name, *(mean_with_interval(_values(group, score)) for score in names)) for name, group in _groups(rows)]
     note = (
         "Citation holds: the text is whole sentences of the source that is cited. Own language: of questions whose best evidence is in their language. "
-        "Written: in its own words, confined to the script alone; copied: still whole sentences of the evidence with the right number."
+        "Written: freely, confined to the script alone. By the model: the answer was not quoted by rule instead, as where it came out in another language than was asked in; "
+        "of these, right: from an entry that answers, and copied: whole sentences of the evidence with the right number, as they were."
     )
     return Table("citations, language, copying", ("questions", *names), lines, note)
 

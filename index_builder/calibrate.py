@@ -65,15 +65,12 @@ def judging_rows(index: Index, folder: Path) -> list[Row]:
     A near miss stays one when the first hit is another entry than it was written for: that answers it as little.
     """
     known = frozenset(entry.entry_id for entry in index.entries())
-    files = {lang: folder / f"{lang}.jsonl.xz" for lang in LANGUAGES}
     rows = []
-    for lang, path in files.items():
-        for where, line in json_lines(path):
+    for lang in LANGUAGES:
+        for where, line in json_lines(folder / f"{lang}.jsonl.xz"):
             try:
-                entry, questions = (
-                    line["entry"],
-                    [(text, True) for text in line["answered"]] + [(text, False) for text in line["unanswered"]],
-                )
+                entry = line["entry"]
+                questions = [(text, kind == "answered") for kind in ("answered", "unanswered") for text in line[kind]]
             except (KeyError, TypeError) as error:
                 raise MajlisError(f"{where}: {error!r}, expected entry, answered and unanswered. Restore the file.") from error
             for text, answered in questions if entry in known else ():

@@ -18,19 +18,20 @@ from index_builder.digest import file_sha256
 from index_builder.evaluate.files import digests
 from index_builder.evaluate.measure import Task
 from index_builder.evaluate.runs import Row, Table
-from index_builder.train.data import Example, read_rows, training_files
+from index_builder.train.data import Example, training_files
 from index_builder.train.encoder import (
     Config,
     Sampler,
     StaticModel,
     evaluate,
     new_model,
+    read_dev,
     read_examples,
     taught_vectors,
     tokenizer_of,
     train_step,
 )
-from index_builder.vocabulary import LANGUAGES, MajlisError
+from index_builder.vocabulary import MajlisError
 
 SUITE = "encoder-ablation"
 _SHORT = 64  # dimensions that Matryoshka training is for
@@ -111,7 +112,7 @@ def prepare(config: Config, data: Path, teacher: Path, work: Path, say=print) ->
     say(f"{len(examples):,} examples, vocabulary of {tokenizer.get_vocab_size():,} pieces")
     taught = taught_vectors(examples, teacher, work, say)
     sampler = Sampler(examples, tokenizer, everything)
-    dev = {lang: list(read_rows(data / "dev" / f"flores.{lang}.txt.xz")) for lang in LANGUAGES}
+    dev = read_dev(data)
     return Shared(examples, held_out, tokenizer, sampler, taught, dev)
 
 

@@ -366,7 +366,7 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = new_model(config, tokenizer, teacher.shape[1] if teacher is not None else 0).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    dev = {lang: list(read_rows(data / "dev" / f"flores.{lang}.txt.xz")) for lang in LANGUAGES}
+    dev = read_dev(data)
 
     checkpoint = work / f"checkpoint-{_digest(config)}.pt"
     first = 0
@@ -418,7 +418,7 @@ def train_recipe(recipe: Recipe, data: Path, work: Path, say=print, teacher_fold
     table = tables[0]
     if recipe.kept:
         table = joined(tables, examples, tokenizer, recipe)
-        dev = {lang: list(read_rows(data / "dev" / f"flores.{lang}.txt.xz")) for lang in LANGUAGES}
+        dev = read_dev(data)
         figures = evaluate(looked_up(table), tokenizer, dev, read_questions(data)[1])
     partial = work / "vectors.partial"
     save_file({"embedding.weight": table}, partial)
@@ -466,6 +466,11 @@ def looked_up(table: np.ndarray) -> Callable[[list[list[int]]], torch.Tensor]:
 def _rows(table: np.ndarray, rows: list[list[int]]) -> np.ndarray:
     starts = np.cumsum([0] + [len(row) for row in rows[:-1]])
     return normalised(np.add.reduceat(table[np.concatenate(rows)], starts, axis=0))
+
+
+def read_dev(data: Path) -> dict[str, list[str]]:
+    """language -> the aligned sentences of FLORES dev."""
+    return {lang: list(read_rows(data / "dev" / f"flores.{lang}.txt.xz")) for lang in LANGUAGES}
 
 
 def read_examples(config: Config, data: Path) -> tuple[list[Example], list[Example]]:

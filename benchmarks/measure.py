@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index_builder.cross_encoder import open_cross_encoder
 from index_builder.encode import BUNDLED, open_encoder
 from index_builder.evaluate.questions import SETS, read_questions
 from index_builder.evaluate.runs import ROOT, Cell
@@ -52,7 +53,8 @@ def quantile_lines(name: str, passes: Iterable[Sequence[float]]) -> list[tuple[C
 
 
 def bundled_index() -> Index:
-    return Index(ROOT / "assets/index", open_encoder(BUNDLED))
+    encoder = open_encoder(BUNDLED)
+    return Index(ROOT / "assets/index", encoder, open_cross_encoder(encoder))
 
 
 def dev_questions() -> list[str]:

@@ -120,7 +120,10 @@ def as_json(question: str, detected: Detected, retrieved: Retrieved, done: Done,
         evidence.append({
             "n": item.n, "entry_id": entry.entry_id, "kind": entry.kind, "lang": entry.lang, "locale": entry.locale, "topic": entry.topic, "title": entry.title,
             "text": entry.text, "question": entry.question, "source": entry.source, "reliability": entry.reliability, "marked": [item.start, item.end],
-            "scores": {"dense": round(hit.dense, 4), "lexical": round(hit.lexical, 4), "fused": round(hit.fused, 4), "coverage": round(hit.coverage, 4)},
+            "scores": {
+                "dense": round(hit.dense, 4), "lexical": round(hit.lexical, 4), "fused": round(hit.fused, 4), "coverage": round(hit.coverage, 4),
+                "answers": None if hit.answers is None else round(hit.answers, 4),
+            },
             "matched_by": {"kind": hit.matched_by, "query": hit.matched_query, "lang": hit.matched_query_lang},
         })  # fmt: skip
     return {

@@ -18,6 +18,7 @@ from demo.languages import LANGUAGE, all_endonyms, region_of, strings
 from demo.retrieve import Detects, Retrieval, native_script, retrieve
 from demo.settings import Settings
 from demo.verify import citations_of, unsupported
+from index_builder.cross_encoder import open_cross_encoder
 from index_builder.encode import open_encoder
 from index_builder.relevance import Relevance, load_relevance
 from index_builder.search import Index
@@ -240,7 +241,7 @@ def open_engine(settings: Settings, gpu: str = "auto") -> Engine:
     model = settings.model(settings.encoder, "encoder")
     folder = hub.require(model, settings)
     encoder = open_encoder(folder, model.name, model.query_prefix, model.passage_prefix)
-    index = Index(settings.index, encoder)
+    index = Index(settings.index, encoder, open_cross_encoder(encoder))
     return Engine(
         Detector.open(settings), index, load_relevance(folder), open_generator(settings, gpu), load_support(folder), open_expander(settings)
     )

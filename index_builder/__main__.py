@@ -132,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--steps", type=int, required=True, metavar="N", help="of each run")
     ablate.add_argument("--work", type=Path, default=Path("runs/encoder"), help="vocabulary and teacher's vectors, as of train-encoder")
     ablate.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where the run is kept; a killed one goes on")
+    cross = command("train-cross-encoder", _train_cross_encoder, "Train what says how far an entry answers a question; writes cross_encoder.npz beside the encoder.")
+    cross.add_argument("--config", type=Path, default=ROOT / "index_builder/train/cross_encoder.toml")
+    cross.add_argument("--data", type=Path, required=True, help="folder with qa/")
+    cross.add_argument("--index", type=Path, default=ROOT / "assets/index", metavar="DIR")
+    cross.add_argument("--judging", type=Path, default=ROOT / "assets/judging", metavar="DIR", help="questions and near misses to learn from")
+    cross.add_argument("--work", type=Path, default=Path("runs/cross-encoder"), help="checkpoints; the same command goes on from the last one")
+    encoder_option(cross)
     generator = command("train-generator", _train_generator, "Train the bundled nano Llama, or a LoRA of a larger one.")
     generator.add_argument("--config", type=Path, default=ROOT / "index_builder/train/generator.nano.toml")
     generator.add_argument("--data", type=Path, required=True, help="folder with qa/, parallel/ and text/")
@@ -153,6 +160,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _open(options: argparse.Namespace) -> Encoder:
     return open_encoder(options.encoder, query_prefix=options.query_prefix, passage_prefix=options.passage_prefix)
+
+
+def _open_index(options: argparse.Namespace):
+    """The index with what reads its first hits again, as the app has it."""
+    from index_builder.cross_encoder import open_cross_encoder
+    from index_builder.search import Index
+
+    encoder = _open(options)
+    return Index(options.index, encoder, open_cross_encoder(encoder))
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -202,14 +218,15 @@ def hit_as_json(hit: Hit) -> dict:
     return {
         "rank": hit.rank, "entry_id": entry.entry_id, "kind": entry.kind, "lang": entry.lang, "locale": entry.locale, "topic": entry.topic,
         "title": entry.title, "question": entry.question, "text": entry.text, "source": entry.source, "reliability": entry.reliability,
-        "scores": {"fused": round(hit.fused, 6), "dense": round(hit.dense, 4), "lexical": round(hit.lexical, 4), "coverage": round(hit.coverage, 4)},
+        "scores": {
+            "fused": round(hit.fused, 6), "dense": round(hit.dense, 4), "lexical": round(hit.lexical, 4), "coverage": round(hit.coverage, 4),
+            "answers": None if hit.answers is None else round(hit.answers, 4),
+        },
         "matched_by": {"kind": hit.matched_by, "query": hit.matched_query, "lang": hit.matched_query_lang},
     }  # fmt: skip
 
 
 def _search(options: argparse.Namespace) -> int:
-    from index_builder.search import Index
-
     if options.k < 1:
         raise MajlisError(f"--k is {options.k}, expected 1 or more.")
     if not options.question.strip():
@@ -218,7 +235,7 @@ def _search(options: argparse.Namespace) -> int:
         options.question.encode()
     except UnicodeEncodeError as error:  # Python's way of keeping foreign bytes of a command line
         raise MajlisError("The question is not UTF-8. Set the terminal to UTF-8 and type it again.") from error
-    index = Index(options.index, _open(options))
+    index = _open_index(options)
     for hit in index.search(options.question, options.k, options.lang, options.locale):
         if options.json:
             print(json.dumps(hit_as_json(hit), ensure_ascii=False))
@@ -293,10 +310,9 @@ def _evaluate(arguments: Sequence[str]) -> int:
 def _calibrate(options: argparse.Namespace) -> int:
     from index_builder.calibrate import calibrate, calibrate_support
     from index_builder.relevance import save_relevance
-    from index_builder.search import Index
     from index_builder.support import save_support
 
-    index = Index(options.index, _open(options))
+    index = _open_index(options)
     how = "python -m index_builder calibrate, on the dev half of assets/evaluation and on assets/judging"
     relevance, support = calibrate(index, options.data, options.judging), calibrate_support(index, options.data)
     save_relevance(relevance, options.encoder, how)
@@ -308,7 +324,8 @@ def _calibrate(options: argparse.Namespace) -> int:
 def _train_encoder(options: argparse.Namespace) -> int:
     from index_builder.evaluate.files import digests
     from index_builder.train.data import training_files
-    from index_builder.train.encoder import Recipe, save, train_recipe
+    from index_builder.train.encoder import save, train_recipe
+    from index_builder.train.recipe import Recipe
 
     recipe = Recipe.read(options.config)
     trained = train_recipe(recipe, options.data, options.work, lambda text: print(text, flush=True), options.teacher)
@@ -317,10 +334,20 @@ def _train_encoder(options: argparse.Namespace) -> int:
     return 0
 
 
+def _train_cross_encoder(options: argparse.Namespace) -> int:
+    from index_builder.search import Index
+    from index_builder.train.cross_encoder import Config, train_and_save
+
+    config, index = Config.read(options.config), Index(options.index, _open(options))
+    path = train_and_save(config, index, options.data, options.judging, options.work, lambda text: print(text, flush=True))
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB. Now run `python -m index_builder calibrate`.")
+    return 0
+
+
 def _ablate_encoder(options: argparse.Namespace) -> int:
     from index_builder.evaluate.measure import measure
     from index_builder.train.ablation import ablation_task
-    from index_builder.train.encoder import Recipe
+    from index_builder.train.recipe import Recipe
 
     say = lambda text: print(text, file=sys.stderr, flush=True)
     task = ablation_task(Recipe.read(options.config).members[0], options.data, options.teacher, options.work, options.steps, say)

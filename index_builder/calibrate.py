@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from index_builder.evaluate.files import json_lines
 from index_builder.evaluate.questions import SETS, UNANSWERABLE, Asked, read_questions
+from index_builder.judging import held_out, read_judging
 from index_builder.relevance import HITS, NAMES, Fit, Relevance, features
 from index_builder.search import Index, Reader
 from index_builder.support import Likeness, Support, likeness
@@ -60,23 +60,19 @@ def dev_rows(index: Index, data: Path) -> list[Row]:
 
 
 def judging_rows(index: Index, folder: Path) -> list[Row]:
-    """The judging questions of the entries that `index` holds, with their first hits. Raises MajlisError for a folder or a line that is not as its card says.
+    """The judging questions of the entries that `index` holds, with their first hits; of entries that its cross-encoder has not seen, when it has one.
 
-    A near miss stays one when the first hit is another entry than it was written for: that answers it as little.
+    A near miss stays one when the first hit is another entry than it was written for: that answers it as little. Raises MajlisError for a
+    folder or a line that is not as its card says.
     """
-    known = frozenset(entry.entry_id for entry in index.entries())
+    known = frozenset(entry.entry_id for entry in index.entries() if index.cross is None or held_out(entry.entry_id))
     rows = []
-    for lang in LANGUAGES:
-        for where, line in json_lines(folder / f"{lang}.jsonl.xz"):
-            try:
-                entry = line["entry"]
-                questions = [(text, kind == "answered") for kind in ("answered", "unanswered") for text in line[kind]]
-            except (KeyError, TypeError) as error:
-                raise MajlisError(f"{where}: {error!r}, expected entry, answered and unanswered. Restore the file.") from error
-            for text, answered in questions if entry in known else ():
-                hits = index.search(text, HITS, reader=Reader(lang))
-                if hits and (not answered or any(hit.entry.entry_id == entry for hit in hits)):
-                    rows.append(_row(index, lang, text, hits, answered))
+    for one in read_judging(folder):
+        if one.entry_id not in known or one.answered is None:
+            continue
+        hits = index.search(one.question, HITS, reader=Reader(one.lang))
+        if hits and (not one.answered or any(hit.entry.entry_id == one.entry_id for hit in hits)):
+            rows.append(_row(index, one.lang, one.question, hits, one.answered))
     return rows
 
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Protocol
@@ -57,35 +58,47 @@ def open_encoder(folder: Path, name: str = "", query_prefix: str = "", passage_p
 
 
 class StaticEncoder:
-    """Mean of token vectors, normalised: sentence-transformers' StaticEmbedding + Normalize, without torch."""
+    """Mean of token vectors, normalised: sentence-transformers' StaticEmbedding + Normalize, without torch.
+
+    table: (pieces, dimension) float16 or float32, the token vectors.
+    """
 
     def __init__(self, folder: Path, name: str, query_prefix: str = "", passage_prefix: str = "", inside: str = ""):
         """`inside`: the subfolder of the weights and the tokenizer, where the module list names one."""
         self.name, self.folder, self.query_prefix, self.passage_prefix = name, folder, query_prefix, passage_prefix
         try:
             with safe_open(folder / inside / "model.safetensors", framework="numpy") as weights:
-                self._table = _token_vectors(weights)
-            if self._table.ndim != 2:
-                raise ValueError(f"embedding.weight has shape {self._table.shape}, expected tokens x dimension")
+                self.table = _token_vectors(weights)
+            if self.table.ndim != 2:
+                raise ValueError(f"embedding.weight has shape {self.table.shape}, expected tokens x dimension")
         except (OSError, SafetensorError, ValueError, TypeError) as error:
             raise EncoderError(
                 f"The encoder in {folder} cannot be read ({error}). Restore its files from the repository or fetch it again."
             ) from error
         try:
-            self._tokenizer = Tokenizer.from_file(str(folder / inside / "tokenizer.json"))
+            self.tokenizer = Tokenizer.from_file(str(folder / inside / "tokenizer.json"))
         except Exception as error:  # tokenizers raises a bare Exception for a broken or missing file
             raise EncoderError(f"{folder / inside / 'tokenizer.json'} cannot be read ({error}). Restore it from the repository.") from error
-        if len(self._table) < self._tokenizer.get_vocab_size():
+        if len(self.table) < self.tokenizer.get_vocab_size():
             raise EncoderError(
-                f"The encoder in {folder} has {len(self._table)} token vectors for a vocabulary of {self._tokenizer.get_vocab_size()}: "
+                f"The encoder in {folder} has {len(self.table)} token vectors for a vocabulary of {self.tokenizer.get_vocab_size()}: "
                 "its files belong to different models. Restore the folder as a whole."
             )
-        self.dimension = self._table.shape[1]
+        self.dimension = self.table.shape[1]
         self.fingerprint = fingerprint(folder)
+
+    @cached_property
+    def mean_norm(self) -> float:
+        """Mean length of the token vectors."""
+        return float(np.mean([np.linalg.norm(some.astype(np.float32), axis=1).mean() for some in np.array_split(self.table, 16)]))
+
+    def piece_ids(self, text: str) -> list[int]:
+        """The rows of `table` that `text` is made of, in order."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode(self, texts: Sequence[str], kind: TextKind) -> np.ndarray:
         prefix = self.query_prefix if kind == "query" else self.passage_prefix
-        encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts], add_special_tokens=False)
+        encodings = self.tokenizer.encode_batch_fast([prefix + text for text in texts], add_special_tokens=False)
         vectors = np.zeros((len(encodings), self.dimension), dtype=np.float32)
         filled = [row for row, encoding in enumerate(encodings) if encoding.ids]
         if not filled:
@@ -93,7 +106,7 @@ class StaticEncoder:
         lengths = [len(encodings[row].ids) for row in filled]
         flat = np.concatenate([encodings[row].ids for row in filled])
         starts = np.concatenate(([0], np.cumsum(lengths[:-1]))).astype(np.intp)
-        vectors[filled] = np.add.reduceat(self._table[flat].astype(np.float32), starts, axis=0)
+        vectors[filled] = np.add.reduceat(self.table[flat].astype(np.float32), starts, axis=0)
         return normalised(vectors)
 
 

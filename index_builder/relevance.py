@@ -24,6 +24,7 @@ FILE = "relevance.json"  # beside the encoder's weights: the figures hold for th
 HITS = 5  # how many hits are looked at
 _SOUNDS_ALIKE = 0.9  # of a word found in other letters; one that is written alike counts 1
 _LEAST_IDF = 0.1
+_SURE = 1e-3  # no probability is taken for less
 _NUMBER = regex.compile(r"\p{Nd}")
 _YEAR = regex.compile(r"(?<!\p{Nd})\p{Nd}{4}(?!\p{Nd})")
 
@@ -70,7 +71,8 @@ UNCALIBRATED = Relevance(_PLAIN, _PLAIN)  # for an encoder that nobody calibrate
 def features(question: str, hits: Sequence[Hit], encoder: Encoder, idf: Mapping[str, float]) -> dict[str, float]:
     """What can be said about a question and its hits (best first, at least one), all of it independent of how long the question is.
 
-    idf: how much each folded word of the question tells (Index.telling). Similarities are cosines; shares lie in [0, 1].
+    idf: how much each folded word of the question tells (Index.telling). Similarities are cosines; shares lie in [0, 1]; log-odds of the
+    cross-encoder are 0 where it did not look.
     """
     first, others = hits[0], hits[1:HITS]
     entry = first.entry
@@ -111,6 +113,8 @@ def features(question: str, hits: Sequence[Hit], encoder: Encoder, idf: Mapping[
     found |= {f"asks_{kind}": float(kind in kinds) for kind in KINDS}
     found["number_given"] = float("number" in kinds and bool(_NUMBER.search(text)))
     found["time_given"] = float("time" in kinds and bool(_YEAR.search(text)))
+    answers = [_log_odds(hit.answers) for hit in hits[:HITS]]
+    found["answers"], found["answers_ahead"] = answers[0], answers[0] - max(answers[1:], default=answers[0])
     return found
 
 
@@ -143,6 +147,11 @@ def _finder(asked: Sequence[str], text: Sequence[str], encoder: Encoder) -> Call
         return strength[:, places].max(1) if places else np.zeros(len(asked))
 
     return found
+
+
+def _log_odds(probability: float | None) -> float:
+    held = 0.5 if probability is None else min(max(probability, _SURE), 1 - _SURE)
+    return math.log(held / (1 - held))
 
 
 def _mean(strength: np.ndarray, weight: np.ndarray) -> float:
@@ -185,6 +194,6 @@ NAMES = frozenset(
     {
         "dense", "coverage", "mean_view", "whole", "best_sentence", "words_in_text", "words_in_entry", "words_in_a_sentence", "words_written_alike",
         "worst_word", "rarest_word", "second_rarest_word", "ahead", "ahead_of_three", "coverage_ahead", "dense_ahead", "words_ahead", "same_topic_next",
-        "pair", "by_question", "by_query", "number_given", "time_given", *(f"asks_{kind}" for kind in KINDS),
+        "pair", "by_question", "by_query", "number_given", "time_given", "answers", "answers_ahead", *(f"asks_{kind}" for kind in KINDS),
     }
 )  # fmt: skip

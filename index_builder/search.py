@@ -1,4 +1,5 @@
-"""Question -> hits: neighbours from the graph of each language, shared words, and words that sound alike across scripts, fused by score.
+"""Question -> hits: neighbours from the graph of each language, shared words, and words that sound alike across scripts, fused by score; the
+first of them are read again together with the question (cross_encoder.py), when there is what does that.
 
 Reciprocal rank fusion was tried first and lost (docs/decisions.md): a lexical list always has a first rank, even when all it
 shares with the question is a common word, and it can never hold an entry in another language.
@@ -19,6 +20,7 @@ import hnswlib
 import numpy as np
 
 from index_builder.augment import Augmentation
+from index_builder.cross_encoder import CrossEncoder
 from index_builder.encode import BUNDLED, Encoder
 from index_builder.sound import skeletons
 from index_builder.store import VIEW_KINDS, IndexFolderError, load_entry, read_manifest, verify
@@ -38,6 +40,8 @@ _TELLING_IDF = 1.5  # a word that more than about one entry in five holds tells 
 _TELLING_SOUND_IDF = 3.0
 _COVERED_WEIGHT = 0.4  # of an entry that itself, without generated queries, holds all that the question asks for
 _COVERED_DEPTH = 10  # how many entries are looked at for it; more changes nothing
+_ANSWERS_WEIGHT = 0.2  # of an entry that surely answers
+_READ = 5  # how many entries the cross-encoder reads; ten gain no more
 _ASKED_WEIGHT = 1.0  # of a word in a generated query, beside 1 in a text and 2 in a native question
 _MOST_TERMS = 12  # the rarest dozen is enough for any question
 
@@ -73,8 +77,9 @@ class Reader:
 class Index:
     """An opened index folder. Safe to search from several threads. Raises IndexFolderError when folder and encoder do not fit."""
 
-    def __init__(self, folder: Path, encoder: Encoder):
-        self.folder, self.encoder = folder, encoder
+    def __init__(self, folder: Path, encoder: Encoder, cross: CrossEncoder | None = None):
+        """`cross` reads the first hits again; without one they stay as they were found."""
+        self.folder, self.encoder, self.cross = folder, encoder, cross
         self.manifest: dict[str, Any] = read_manifest(folder)
         _check_encoder(folder, self.manifest, encoder)
         verify(folder, self.manifest)
@@ -174,9 +179,17 @@ class Index:
         covered = {row: coverage(asked, idf, found[row]) for row in pool}
         for row in pool:  # squared: half of a question's words in common is what any neighbour in the same topic has
             fused[row] += _COVERED_WEIGHT * covered[row] ** 2
-        best = sorted(pool, key=lambda row: (-fused[row], row))[:k]
+        best = sorted(pool, key=lambda row: (-fused[row], row))
+        answers: dict[int, float] = {}
+        if self.cross:
+            read = best[:_READ]
+            answers = dict(zip(read, self.cross.probabilities(question, [found[row] for row in read]).tolist(), strict=True))
+            for row, probability in answers.items():  # never less than before: those that are read stay ahead of the rest
+                fused[row] += _ANSWERS_WEIGHT * probability
+            best = sorted(best, key=lambda row: (-fused[row], row))
         return [
-            self._hit(rank, found[row], fused[row], dense[row], lexical.get(row, 0.0), covered[row]) for rank, row in enumerate(best, 1)
+            self._hit(rank, found[row], fused[row], dense[row], lexical.get(row, 0.0), covered[row], answers.get(row))
+            for rank, row in enumerate(best[:k], 1)
         ]
 
     def telling(self, asked: Sequence[str]) -> dict[str, float]:
@@ -294,7 +307,7 @@ class Index:
                 values += kept
         return {row: -score for row, score in self._db.execute(f"{query} ORDER BY 2 LIMIT {_DEPTH}", values)}
 
-    def _hit(self, rank: int, entry: Entry, fused: float, match: _Match, lexical: float, covered: float) -> Hit:
+    def _hit(self, rank: int, entry: Entry, fused: float, match: _Match, lexical: float, covered: float, answers: float | None) -> Hit:
         kind = VIEW_KINDS[self._view_kind[match.view]]
         matched_by: MatchedBy = "text"
         matched_query = matched_lang = ""
@@ -303,7 +316,7 @@ class Index:
         elif kind == "query":
             generated = entry.queries[self._view_start[match.view]]
             matched_by, matched_query, matched_lang = "query", generated.text, generated.lang
-        return Hit(entry, rank, fused, match.dense, lexical, covered, matched_by, matched_query, matched_lang)
+        return Hit(entry, rank, fused, match.dense, lexical, covered, matched_by, matched_query, matched_lang, answers)
 
 
 def _vectors(graph: hnswlib.Index, views: list[int]) -> np.ndarray:

@@ -61,6 +61,7 @@ class Hit:
     matched_by: MatchedBy
     matched_query: str = ""  # the native or generated question that matched best, when one did
     matched_query_lang: str = ""
+    answers: float | None = None  # how probably the entry answers, by the cross-encoder; None where it did not look
 
 
 @dataclass(frozen=True, slots=True)

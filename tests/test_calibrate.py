@@ -89,8 +89,9 @@ def test_a_question_whose_entry_is_not_found_says_nothing_and_is_left_out(index,
 def test_judging_files_that_are_missing_or_damaged_are_named(index, tmp_path):
     with pytest.raises(MajlisError, match=r"ar\.jsonl\.xz is not there"):
         judging_rows(index, tmp_path / "nowhere")
-    with pytest.raises(MajlisError, match=r"bn\.jsonl\.xz:1: KeyError\('answered'\), expected entry, answered and unanswered"):
-        judging_rows(index, judging(tmp_path, {"bn": ['{"entry": "x"}']}))
+    for line in ('{"answered": ["x?"]}', '{"entry": "x", "answered": 3}'):
+        with pytest.raises(MajlisError, match=r"bn\.jsonl\.xz:1: (KeyError|TypeError)\(.*\), expected entry, and lists of answered, unanswered, partly"):
+            judging_rows(index, judging(tmp_path, {"bn": [line]}))
 
 
 def test_evaluation_files_about_another_corpus_are_refused(index, tmp_path):

@@ -27,7 +27,7 @@ ASK = keys(
 LANGUAGE = keys("lang script romanised confidence ranking | why native answer_lang corrected")
 CITATION = keys("n entry_id quote supported")
 EVIDENCE = keys("n entry_id kind lang locale topic text question source reliability scores matched_by | title marked")
-SCORES = keys("dense lexical fused | coverage")
+SCORES = keys("dense lexical fused | coverage answers")
 DETECT = keys("text lang script romanised confidence ranking | why native")
 HEAD = "What do men in Qatar wear on the head?"
 

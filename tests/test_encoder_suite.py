@@ -72,7 +72,8 @@ def tiny(data, tmp_path_factory):
     import torch
     from safetensors.numpy import save_file
 
-    from index_builder.train.encoder import Config, Recipe, Trained, new_model, save
+    from index_builder.train.encoder import Trained, new_model, save
+    from index_builder.train.recipe import Config, Recipe
     from index_builder.train.tokenizer import train_tokenizer
 
     torch.manual_seed(2)

@@ -134,7 +134,7 @@ def test_search_prints_one_json_row_per_hit_with_scores_and_why(folder, capsys):
     }
     assert (first["entry_id"], first["kind"], first["lang"], first["title"]) == ("bangladesh.animal.en", "passage", "en", "The Sundarbans")
     assert first["matched_by"] == {"kind": "query", "query": "সুন্দরবনে কোন বাঘ থাকে?", "lang": "bn"}
-    assert set(first["scores"]) == {"fused", "dense", "lexical", "coverage"} and first["scores"]["dense"] >= 0.999
+    assert set(first["scores"]) == {"fused", "dense", "lexical", "coverage", "answers"} and first["scores"]["dense"] >= 0.999
 
 
 def test_search_prints_the_same_hits_for_people(folder, capsys):

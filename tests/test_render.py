@@ -77,7 +77,7 @@ class Read(HTMLParser):
 def evidence(n: int = 1, text: str = "Dates are served. Coffee too.", matched_by="text", **fields) -> Evidence:
     entry = Entry(**({"entry_id": f"e{n}", "kind": "qa", "lang": "en", "text": text, "question": "What is served?"} | fields))
     query = HOSTILE if matched_by == "query" else ""
-    return Evidence(n, Hit(entry, n, 1.0, 0.87, 3.25, 0.5, matched_by, query, "bn" if query else ""), 0, min(5, len(text)))
+    return Evidence(n, Hit(entry, n, 1.0, 0.87, 3.25, 0.5, matched_by, query, "bn" if query else "", 0.72), 0, min(5, len(text)))
 
 
 def detection(lang: str = "en", script: str = "Latn", **fields) -> Detection:
@@ -311,8 +311,8 @@ def test_a_card_shows_place_topic_kind_match_scores_source_and_review():
         1, "Dates are served.", region="", locale="ar-QA", topic="food_drinks", source="written for Majlis", reliability="unreviewed"
     )
     read = Read(render.evidence_panel([answered(items=(item,))], "en"))
-    for part in ("English", "Qatar and the Gulf", "Food and drinks", "Question and answer", "Found by: its text", "similarity 0.87", "words found 50%",
-                 "word score 3.2", "Source: written for Majlis", "not yet checked by a native speaker"):  # fmt: skip
+    for part in ("English", "Qatar and the Gulf", "Food and drinks", "Question and answer", "Found by: its text", "likely to answer 72%", "similarity 0.87",
+                 "words found 50%", "word score 3.2", "Source: written for Majlis", "not yet checked by a native speaker"):  # fmt: skip
         assert part in read.text
 
 

@@ -82,7 +82,7 @@ def long_data(data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config():
-    from index_builder.train.encoder import Config
+    from index_builder.train.recipe import Config
 
     return Config(vocabulary=300, dimension=24, steps=60, batch=64, learning_rate=0.05, romanised_share=0.05, question_share=0.1, token_dropout=0.1, checkpoint_every=20)  # fmt: skip
 
@@ -171,7 +171,7 @@ def test_rows_keep_what_looks_like_the_end_of_a_line_to_some(tmp_path):
 
 
 def test_a_setting_that_does_not_exist_is_refused(tmp_path):
-    from index_builder.train.encoder import Recipe
+    from index_builder.train.recipe import Recipe
     from tests.conftest import ROOT
 
     (tmp_path / "c.toml").write_text("steps = 10\nstep_size = 3\n", encoding="utf-8")
@@ -199,7 +199,7 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
     ],
 )
 def test_settings_that_make_no_sense_are_refused(tmp_path, text, complaint):
-    from index_builder.train.encoder import Recipe
+    from index_builder.train.recipe import Recipe
 
     (tmp_path / "c.toml").write_text(text, encoding="utf-8")
     with pytest.raises(MajlisError, match=complaint):
@@ -209,14 +209,14 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, text, complaint):
 
 
 def test_a_whole_number_will_do_for_a_share(tmp_path):
-    from index_builder.train.encoder import Config, Recipe
+    from index_builder.train.recipe import Config, Recipe
 
     (tmp_path / "c.toml").write_text("teacher_weight = 1\nmatryoshka = [64, 128]\n", encoding="utf-8")
     assert Recipe.read(tmp_path / "c.toml") == Recipe((Config(teacher_weight=1, matryoshka=(64, 128)),))
 
 
 def test_members_share_what_is_set_above_them(tmp_path):
-    from index_builder.train.encoder import Config, Recipe
+    from index_builder.train.recipe import Config, Recipe
 
     text = "steps = 10\nwithin_power = 0.3\nkept = 40\n[[member]]\ndimension = 64\n[[member]]\ndimension = 32\nsteps = 20\n"
     (tmp_path / "c.toml").write_text(text, encoding="utf-8")
@@ -363,7 +363,8 @@ def teacher(data, config, tmp_path_factory):
     """A folder that sentence-transformers opens: a static model with random vectors."""
     import torch
 
-    from index_builder.train.encoder import Recipe, Trained, new_model, save, tokenizer_of
+    from index_builder.train.encoder import Trained, new_model, save, tokenizer_of
+    from index_builder.train.recipe import Recipe
 
     torch.manual_seed(5)
     folder = tmp_path_factory.mktemp("teacher")
@@ -448,7 +449,8 @@ def trained(data, config, tmp_path_factory):
 
 
 def as_recipe(trained, config):
-    from index_builder.train.encoder import Recipe, Trained
+    from index_builder.train.encoder import Trained
+    from index_builder.train.recipe import Recipe
 
     model, tokenizer, figures, examples, _ = trained
     return Trained(model.folded(), tokenizer, figures, examples), Recipe((config,))
@@ -751,7 +753,8 @@ def test_members_together_find_more_than_each_alone(data, config, tmp_path, monk
 
 
 def test_too_little_running_text_for_directions_is_said(data, config, tmp_path):
-    from index_builder.train.encoder import Recipe, train_recipe
+    from index_builder.train.encoder import train_recipe
+    from index_builder.train.recipe import Recipe
 
     with pytest.raises(MajlisError, match="`kept` is set, and no two languages share 100 sentences of 6 or more words"):
         train_recipe(Recipe((replace(config, steps=2, checkpoint_every=2),), kept=8), data, tmp_path, say=lambda _: None)

@@ -192,6 +192,8 @@ def _card(position: int, item: Evidence, cited: bool, page_lang: str) -> str:
         f"{words['similarity']} {_number(hit.dense, page_lang)}",
         f"{words['words_found']} {number(f'{hit.coverage * 100:.0f}', page_lang)}%",
     ]
+    if hit.answers is not None:
+        scores.insert(0, f"{words['answer_likely']} {number(f'{hit.answers * 100:.0f}', page_lang)}%")
     if hit.lexical:
         scores.append(f"{words['keyword_score']} {number(f'{hit.lexical:.1f}', page_lang)}")
     source = words["written_for_majlis"] if entry.source == "written for Majlis" else entry.source

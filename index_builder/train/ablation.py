@@ -20,7 +20,6 @@ from index_builder.evaluate.measure import Task
 from index_builder.evaluate.runs import Row, Table
 from index_builder.train.data import Example, training_files
 from index_builder.train.encoder import (
-    Config,
     Sampler,
     StaticModel,
     evaluate,
@@ -31,6 +30,7 @@ from index_builder.train.encoder import (
     tokenizer_of,
     train_step,
 )
+from index_builder.train.recipe import Config
 from index_builder.vocabulary import MajlisError
 
 SUITE = "encoder-ablation"

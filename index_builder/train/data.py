@@ -29,19 +29,20 @@ def training_files(data: Path) -> list[Path]:
 
 def read_rows(path: Path) -> Iterator[str]:
     """The lines of a training file. Raises MajlisError for a file that is not there, broken or not UTF-8, and says where."""
-    return (line for _, line in text_lines(_present(path)))
+    return (line for _, line in text_lines(present(path)))
 
 
 def _columns(path: Path, count: int) -> Iterator[list[str]]:
     """The first `count` columns of each line. Raises MajlisError for a line that has fewer."""
-    for where, line in text_lines(_present(path)):
+    for where, line in text_lines(present(path)):
         columns = line.split("\t")[:count]
         if len(columns) < count:
             raise MajlisError(f"{where}: {len(columns)} columns, expected {count} with tabs between them. Mend or remove the line.")
         yield columns
 
 
-def _present(path: Path) -> Path:
+def present(path: Path) -> Path:
+    """`path`, or MajlisError where it is not there."""
     if not path.is_file():
         raise MajlisError(f"Training file {path} is not there. Give the folder that holds it with --data.")
     return path
@@ -79,7 +80,7 @@ def read_romanised(data: Path) -> list[Example]:
         examples.append(
             Example(f"{source.split(':')[0]}-{lang}", "CC BY 4.0 / CC BY-SA 4.0", "romanised", {lang: [native], "roman": [roman]})
         )
-    for _, row in json_lines(_present(data / "romanised" / "sentences.jsonl.xz")):
+    for _, row in json_lines(present(data / "romanised" / "sentences.jsonl.xz")):
         if "flores" not in row["source"].lower():  # FLORES dev is what we measure on
             sides = {row["lang"]: [row["native"]], "roman": [row["roman"]]}
             examples.append(Example(f"{row['source']}-sentences", row["licence"], "romanised", sides))
@@ -90,13 +91,16 @@ def read_questions(data: Path) -> tuple[list[Example], list[Example]]:
     """Question -> the sentence of its passage that holds the answer: (training, held-out tenth). A row whose answer is in no sentence is left out."""
     train: list[Example] = []
     held_out: list[Example] = []
-    for _, row in json_lines(_present(data / "qa" / "qa.jsonl.xz")):
+    for _, row in json_lines(present(data / "qa" / "qa.jsonl.xz")):
         found = [sentence for sentence in sentences(row["passage"]) if row["answer"] in sentence]
         if not found:
             continue
         sides = {"question": [row["question"]], "answer": [f"{row['title']}. {found[0]}", found[0]]}
         example = Example(row["source"], row["licence"], "question", sides)
-        # by title, so that no article is on both sides of the split
-        tenth = blake2b(row["title"].encode(), digest_size=2).digest()[0] % 10 == 0
-        (held_out if tenth else train).append(example)
+        (held_out if is_held_out(row["title"]) else train).append(example)
     return train, held_out
+
+
+def is_held_out(title: str) -> bool:
+    """Whether questions about this article are measured on: a tenth, by title, so that no article is on both sides."""
+    return blake2b(title.encode(), digest_size=2).digest()[0] % 10 == 0

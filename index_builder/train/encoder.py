@@ -19,7 +19,6 @@ import json
 import random
 import sys
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +36,7 @@ from index_builder.encode import normalised
 from index_builder.train.data import Example, read_parallel, read_questions, read_romanised, read_rows, split_names
 from index_builder.train.directions import directions, of_length
 from index_builder.train.features import feature_table
+from index_builder.train.recipe import Config, Recipe
 from index_builder.train.teacher import teacher_vectors
 from index_builder.train.tokenizer import train_tokenizer
 from index_builder.vocabulary import LANGUAGES, MajlisError
@@ -49,96 +49,6 @@ _MANTISSA_BITS = 4
 _RUNNING, _RUNNING_WORDS = 40_000, 6  # sentences, and their least number of English words, by which the directions are found
 _SHORT, _SHORT_WORDS = 20_000, 4  # names and single words, at most so long, that have a say in which directions are kept
 _TEACHER_SCALE = 20.0  # temperature of the teacher's distribution over the batch
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """All that decides one trained model, beside the data. A share of 0 or a weight of 0 switches its method off."""
-
-    seed: int = 0
-    vocabulary: int = 50_000
-    dimension: int = 256
-    steps: int = 2_500
-    batch: int = 1_024
-    scale: float = 20.0
-    learning_rate: float = 5e-3
-    romanised_share: float = 0.0  # of each batch
-    question_share: float = 0.0
-    mined_share: float = 0.0  # of the parallel part of each batch
-    mined_every: int = 1_000  # steps after which neighbours are looked up with the encoder of the moment
-    cloze_share: float = 0.0  # of the examples whose first side loses half of its pieces
-    scripture_weight: float = 1.0  # scripture is old in style and over half of the Assamese rows
-    token_dropout: float = 0.0  # share of pieces left out of each training text, so that no sentence leans on one rare piece
-    ngram_features: bool = False
-    sound_features: bool = False
-    matryoshka: tuple[int, ...] = ()  # shorter prefixes of the vector that must serve alone
-    teacher_weight: float = 0.0
-    class_weight: float = 0.0
-    checkpoint_every: int = 500
-
-    @classmethod
-    def of(cls, values: Mapping[str, object], where: str) -> "Config":
-        """Raises MajlisError for settings that are unknown, of another type, or share out more than there is; `where` they stand is named."""
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        for name, value in values.items():
-            if name not in cls.__dataclass_fields__:
-                raise MajlisError(f"{where}: unknown setting {name!r}; known are {', '.join(cls.__dataclass_fields__)}.")
-            _check_type(name, value, cls.__dataclass_fields__[name].default, where)
-        config = cls(**values)  # type: ignore[arg-type]
-        if not 0 < config.shares()["parallel"] <= 1:
-            raise MajlisError(
-                f"{where}: romanised_share {config.romanised_share} and question_share {config.question_share} leave {config.shares()['parallel']:.2f} of a batch "
-                "for parallel text. Give shares of 0 or more that add up to less than 1."
-            )
-        return config
-
-    @property
-    def needs_teacher(self) -> bool:
-        return self.teacher_weight > 0 or self.class_weight > 0
-
-    def shares(self) -> dict[str, float]:
-        """Of each batch, by the family of the examples."""
-        shares = {"romanised": self.romanised_share, "question": self.question_share}
-        return {"parallel": 1 - sum(shares.values())} | shares
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """All that decides an encoder, beside the data; kept with the weights."""
-
-    members: tuple[Config, ...]  # models whose vectors are put side by side; all have the vocabulary of the first
-    within_power: float = 0.0  # how far differences between translations are evened out (directions.py); 0.5 does it wholly
-    kept: int = 0  # directions that are kept of all members'; 0: their vectors as they are, which only a single member can be
-
-    @classmethod
-    def read(cls, path: Path) -> "Recipe":
-        """A file of settings for all members, and a table [[member]] for each with what differs. Raises MajlisError for one that makes no sense."""
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MajlisError(f"{path} cannot be read ({error}). Give a TOML file of settings with --config.") from error
-        own = {name: values.pop(name, cls.__dataclass_fields__[name].default) for name in ("within_power", "kept")}
-        for name, value in own.items():
-            _check_type(name, value, cls.__dataclass_fields__[name].default, str(path))
-        tables = values.pop("member", [{}])
-        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-            raise MajlisError(f"{path}: member is {tables!r}, expected one or more tables [[member]].")
-        recipe = cls(tuple(Config.of(values | table, str(path)) for table in tables), **own)
-        total = sum(member.dimension for member in recipe.members)
-        if not 0 <= recipe.kept <= total:
-            raise MajlisError(
-                f"{path}: kept is {recipe.kept}, expected 1 to {total}, the dimensions of all members, or 0 to leave them as they are."
-            )
-        if not recipe.kept and (recipe.within_power or len(recipe.members) > 1):
-            raise MajlisError(f"{path}: within_power and several members ask for directions. Say with kept how many of {total} to keep.")
-        if len({member.vocabulary for member in recipe.members}) > 1:
-            raise MajlisError(f"{path}: the members differ in vocabulary, and their vectors are put side by side. Set it once, above them.")
-        return recipe
-
-
-def _check_type(name: str, value: object, default: object, where: str) -> None:
-    if type(value) is not type(default) and not (type(value) is int and type(default) is float):
-        raise MajlisError(f"{where}: {name} is {value!r}, expected something like {default!r}.")
 
 
 class StaticModel(torch.nn.Module):

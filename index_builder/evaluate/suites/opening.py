@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from index_builder.cross_encoder import open_cross_encoder
 from index_builder.encode import BUNDLED, Encoder, open_encoder
 from index_builder.evaluate.runs import ROOT, portable
 from index_builder.search import Index
@@ -65,7 +66,8 @@ def encoder_of(options: argparse.Namespace) -> Encoder:
 
 
 def index_of(options: argparse.Namespace) -> Index:
-    return Index(options.index, encoder_of(options))
+    encoder = encoder_of(options)
+    return Index(options.index, encoder, open_cross_encoder(encoder))
 
 
 def engine_of(options: argparse.Namespace) -> "Engine":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from index_builder.evaluate.questions import FREE
 from index_builder.evaluate.runs import ROOT, RUN_FILE, Row, Run, Table, read_rows, read_run
 from index_builder.evaluate.statistics import Share, mean_with_interval
 from index_builder.evaluate.suites.opening import described_engine
@@ -157,7 +158,8 @@ def _means(rows: Sequence[Row], score: str) -> dict[str, Figure]:
 
 
 def _refusals(rows: Sequence[Row], answerable: bool) -> dict[str, Figure]:
-    said = {lang: [row["refused"] for row in rows if row["lang"] == lang and row["answerable"] == answerable] for lang in LANGUAGES}
+    asked = [row for row in rows if row["set"] != FREE and row["answerable"] == answerable]
+    said = {lang: [row["refused"] for row in asked if row["lang"] == lang] for lang in LANGUAGES}
     return {lang: Figure(*cell, len(said[lang])) for lang in LANGUAGES if (cell := Share(sum(said[lang]), len(said[lang])).cell())}
 
 

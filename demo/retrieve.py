@@ -55,6 +55,6 @@ def retrieve(
     asked = native or question
     vector = index.encoder.encode([asked], "query")[0]
     hits = index.search_vector(asked, vector, SHOWN, reader=Reader(lang, locale, region or REGION.get(locale, ""), insists))
-    evidence = [Evidence(hit.rank, hit, *index.span(hit, vector)) for hit in hits]
+    evidence = [Evidence(hit.rank, hit, *index.span(hit, asked, vector)) for hit in hits]
     judged = relevance.judge(asked, lang, hits, index)
     return Retrieval(tuple(evidence), judged.relevance, judged.weak)

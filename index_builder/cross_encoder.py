@@ -27,6 +27,7 @@ HEADS = 4
 SPREAD = 16.0  # unit vectors of 256 dimensions have entries of about 1/16
 _SAME_PIECE = 0.98
 _LEAST_NORM = 0.05
+_SURE = 0.999
 _EPSILON = 1e-5  # torch's, in a layer norm
 
 Parts = tuple[tuple[int, str], ...]
@@ -129,6 +130,12 @@ def signals(asked: Pieces, read: Pieces) -> tuple[np.ndarray, np.ndarray]:
 
 def _signals(nearest: np.ndarray, norms: np.ndarray) -> np.ndarray:
     return np.stack([nearest, nearest > _SAME_PIECE, norms, np.log(np.maximum(norms, _LEAST_NORM))], 1).astype(np.float32)
+
+
+def log_odds(probability: np.ndarray) -> np.ndarray:
+    """Of probabilities between 0 and 1; none is taken for surer than _SURE."""
+    held = np.clip(probability, 1 - _SURE, _SURE)
+    return np.log(held / (1 - held))
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import regex
 
 from index_builder.asking import KINDS, content, kinds_of
+from index_builder.cross_encoder import log_odds
 from index_builder.encode import Encoder
 from index_builder.search import Index
 from index_builder.sound import skeleton
@@ -24,7 +25,6 @@ FILE = "relevance.json"  # beside the encoder's weights: the figures hold for th
 HITS = 5  # how many hits are looked at
 _SOUNDS_ALIKE = 0.9  # of a word found in other letters; one that is written alike counts 1
 _LEAST_IDF = 0.1
-_SURE = 1e-3  # no probability is taken for less
 _NUMBER = regex.compile(r"\p{Nd}")
 _YEAR = regex.compile(r"(?<!\p{Nd})\p{Nd}{4}(?!\p{Nd})")
 
@@ -113,7 +113,7 @@ def features(question: str, hits: Sequence[Hit], encoder: Encoder, idf: Mapping[
     found |= {f"asks_{kind}": float(kind in kinds) for kind in KINDS}
     found["number_given"] = float("number" in kinds and bool(_NUMBER.search(text)))
     found["time_given"] = float("time" in kinds and bool(_YEAR.search(text)))
-    answers = [_log_odds(hit.answers) for hit in hits[:HITS]]
+    answers = log_odds(np.array([0.5 if hit.answers is None else hit.answers for hit in hits[:HITS]])).tolist()
     found["answers"], found["answers_ahead"] = answers[0], answers[0] - max(answers[1:], default=answers[0])
     return found
 
@@ -147,11 +147,6 @@ def _finder(asked: Sequence[str], text: Sequence[str], encoder: Encoder) -> Call
         return strength[:, places].max(1) if places else np.zeros(len(asked))
 
     return found
-
-
-def _log_odds(probability: float | None) -> float:
-    held = 0.5 if probability is None else min(max(probability, _SURE), 1 - _SURE)
-    return math.log(held / (1 - held))
 
 
 def _mean(strength: np.ndarray, weight: np.ndarray) -> float:

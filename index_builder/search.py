@@ -12,7 +12,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import hnswlib
 import numpy as np
 
 from index_builder.augment import Augmentation
-from index_builder.cross_encoder import CrossEncoder
+from index_builder.cross_encoder import CrossEncoder, log_odds
 from index_builder.encode import BUNDLED, Encoder
 from index_builder.sound import skeletons
 from index_builder.store import VIEW_KINDS, IndexFolderError, load_entry, read_manifest, verify
@@ -40,7 +40,8 @@ _TELLING_IDF = 1.5  # a word that more than about one entry in five holds tells 
 _TELLING_SOUND_IDF = 3.0
 _COVERED_WEIGHT = 0.4  # of an entry that itself, without generated queries, holds all that the question asks for
 _COVERED_DEPTH = 10  # how many entries are looked at for it; more changes nothing
-_ANSWERS_WEIGHT = 0.2  # of an entry that surely answers
+_ANSWERS_WEIGHT = 0.25  # of an entry that surely answers
+SENTENCE_WEIGHT = 0.1  # of the log-odds that a sentence answers, beside its cosine
 _READ = 5  # how many entries the cross-encoder reads; ten gain no more
 _ASKED_WEIGHT = 1.0  # of a word in a generated query, beside 1 in a text and 2 in a native question
 _MOST_TERMS = 12  # the rarest dozen is enough for any question
@@ -197,15 +198,22 @@ class Index:
         with self._lock:
             return self._idf("vocabulary", list(asked))
 
-    def span(self, hit: Hit, vector: np.ndarray) -> tuple[int, int]:
-        """Offsets of the sentence of a hit's text that lies nearest to the question: what the page marks."""
+    def span(self, hit: Hit, question: str, vector: np.ndarray) -> tuple[int, int]:
+        """Offsets of the sentence of a hit's text that lies nearest to the question: what the page marks.
+
+        Of the passage that came first, which is quoted from that sentence on, the cross-encoder has a say.
+        """
         with self._lock:
             row = self._db.execute("SELECT row FROM entries WHERE entry_id = ?", (hit.entry.entry_id,)).fetchone()[0]
         views = [view for view in self._views(row) if VIEW_KINDS[self._view_kind[view]] == "sentence"]
         if not views:
             return 0, len(hit.entry.text)
-        view = views[int(np.argmax(_vectors(self._graphs[hit.entry.lang], views) @ vector))]
-        return int(self._view_start[view]), int(self._view_end[view])
+        near = _vectors(self._graphs[hit.entry.lang], views) @ vector
+        spans = [(int(self._view_start[view]), int(self._view_end[view])) for view in views]
+        if self.cross and hit.rank == 1 and hit.entry.kind == "passage":
+            parts = [replace(hit.entry, text=hit.entry.text[start:end]) for start, end in spans]
+            near = near + SENTENCE_WEIGHT * log_odds(self.cross.probabilities(question, parts))
+        return spans[int(np.argmax(near))]
 
     def similarity(self, entry_id: str, vector: np.ndarray) -> float:
         """Cosine of a question, (dimension,) float32 of unit length, and the nearest view of an entry that the index holds."""

@@ -351,7 +351,7 @@ def test_good_questions_have_no_finding_and_missing_files_a_warning(tmp_path):
     assert check_questions(tmp_path, "temporal", GOOD_DEV, GOOD_TEST) == []
     report = check_corpus([tmp_path / "corpus.jsonl"], tmp_path / "evaluation")
     assert report.questions == {("temporal", "dev"): 1, ("temporal", "test"): 1}
-    assert sum(finding.found == "no such file" for finding in report.warnings) == 4
+    assert sum(finding.found == "no such file" for finding in report.warnings) == 5
 
 
 @pytest.mark.parametrize(
@@ -393,6 +393,14 @@ def test_an_unanswerable_question_has_no_qrels(tmp_path):
     rows = [question("u1", "dev", "Who invented the tent?", qrels={}), question("u2", "test", "How heavy is a carpet?")]
     [finding] = check_questions(tmp_path, "unanswerable", *rows)
     assert (finding.line, finding.field, finding.found) == (2, "qrels", "en-QA.1") and "nothing in the corpus" in finding.expected
+
+
+def test_a_freely_asked_question_needs_no_topic_and_may_have_no_answer(tmp_path):
+    rows = [question("f1", "dev", "Who invented the tent?", qrels={}), question("f2", "test", "How heavy is a carpet?"), question("f3", "dev", "Why so?", qrels={"x": 1})]
+    for row in rows:
+        del row["topic"]
+    [unknown] = check_questions(tmp_path, "free", *rows)
+    assert (unknown.line, unknown.field) == (3, "qrels") and "does not hold" in unknown.found
 
 
 def test_a_file_without_a_test_half_is_an_error(tmp_path):

@@ -16,19 +16,8 @@ from index_builder.cross_encoder import ENTRY, FILE, QUESTION, TEXT, CrossEncode
 from index_builder.encode import BUNDLED, open_encoder
 from index_builder.judging import Judging, held_out, read_judging
 from index_builder.search import Index
-from index_builder.train.cross_encoder import (
-    Batches,
-    Config,
-    Material,
-    Network,
-    Pair,
-    Passage,
-    Query,
-    find_judged,
-    find_queries,
-    read_passages,
-    train,
-)
+from index_builder.train.cross_encoder import Batches, Config, Network, train
+from index_builder.train.cross_encoder_rows import Material, Pair, Passage, Query, find_judged, find_queries, read_passages
 from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 from tests.conftest import small_corpus
 from tests.texts import any_text
@@ -182,7 +171,8 @@ def test_passages_are_those_that_hold_the_answer_in_some_sentence_and_not_in_all
     rows = [row, row | {"answer": "Karim"}, row | {"passage": "Rahim sells salt."}]
     (tmp_path / "qa").mkdir()
     (tmp_path / "qa/qa.jsonl.xz").write_bytes(lzma.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
-    assert read_passages(tmp_path) == [Passage("Who sells salt?", "Market", ("It is hot.", "Rahim sells salt.", "He is old."), (1,))]
+    train, measured = read_passages(tmp_path)
+    assert train + measured == [Passage("Who sells salt?", "Market", ("It is hot.", "Rahim sells salt.", "He is old."), (1,))]
     with pytest.raises(MajlisError, match=r"qa\.jsonl\.xz is not there"):
         read_passages(tmp_path / "nowhere")
 
@@ -301,23 +291,35 @@ def test_the_command_trains_beside_the_encoder_and_calibrate_takes_it_up(index, 
 
 
 class Prefers:
-    """Says of one entry that it surely answers."""
+    """Says that what holds these words surely answers, and nothing else does."""
 
-    def __init__(self, entry_id):
-        self.entry_id, self.read = entry_id, []
+    def __init__(self, words):
+        self.words, self.read = words, []
 
     def probabilities(self, question, entries):
         self.read = [entry.entry_id for entry in entries]
-        return np.array([float(entry_id == self.entry_id) for entry_id in self.read])
+        return np.array([float(self.words in entry.text) for entry in entries])
 
 
 def test_what_is_read_again_moves_up_and_stays_ahead_of_the_rest(index, encoder):
     plain = index.search("What do people eat and drink?", 9)
     close = next(hit for hit in plain[1:5] if plain[0].fused - hit.fused < 0.19)
-    cross = Prefers(close.entry.entry_id)
+    cross = Prefers(close.entry.text)
     found = Index(index.folder, encoder, cross).search("What do people eat and drink?", 9)
     assert cross.read == [hit.entry.entry_id for hit in plain[:5]]
     assert found[0].entry == close.entry and found[0].answers == 1.0 and found[0].rank == 1
     assert [hit.fused for hit in found] == sorted((hit.fused for hit in found), reverse=True)
     assert {hit.entry.entry_id for hit in found[:5]} == set(cross.read)
     assert [hit.answers for hit in found[5:]] == [None] * 4
+
+
+def test_a_passage_that_came_first_is_quoted_from_the_sentence_that_answers(index, encoder):
+    question = "What does the Bengal tiger of the Sundarbans do in spring?"
+    vector = encoder.encode([question], "query")[0]
+    first = index.search(question)[0]
+    start, end = index.span(first, question, vector)
+    assert "tiger" in first.entry.text[start:end]
+    reading = Index(index.folder, encoder, Prefers("Honey gatherers"))
+    start, end = reading.span(first, question, vector)
+    assert first.entry.text[start:end] == "Honey gatherers enter in spring."
+    assert reading.span(replace(first, rank=2), question, vector) == index.span(first, question, vector)

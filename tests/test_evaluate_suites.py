@@ -49,6 +49,9 @@ def data(tmp_path):
     write(
         folder / "unanswerable.jsonl", question("u1", "en", "Who won the chess match in 1972?", ""), question("u2", "bn", "চাঁদ কত দূরে?", "")
     )
+    write(folder / "free.jsonl",
+          question("f1", "tr", "Qatar'da erkekler başına ne takar?", "en-QA.cloth.01", "en"),
+          question("f2", "en", "Who keeps the keys of the mosque?", ""))  # fmt: skip
     return folder
 
 
@@ -207,16 +210,19 @@ def test_answers_are_scored_with_their_language_and_citations(index, data, tmp_p
 
 def test_refusals_are_counted_per_language(index, data, tmp_path):
     found, rows = run("refusal", tmp_path, *engine_arguments(index, data))
-    assert [row["id"] for row in rows] == ["paraphrase/p1", "temporal/t1", "unanswerable/u1", "unanswerable/u2"]  # own language alone
-    decisions = cells(found.tables[0])
+    own_language = ["paraphrase/p1", "temporal/t1", "unanswerable/u1", "unanswerable/u2"]
+    assert [row["id"] for row in rows] == [*own_language, "free/f1", "free/f2"]
+    decisions, free = cells(found.tables[0]), cells(found.tables[1])
     assert {name: (line["unanswerable"], line["answerable"]) for name, line in decisions.items()} == {
         "bn": (1, 1),
         "en": (1, 1),
         "all": (2, 2),
     }
-    refused = sum(row["refused"] for row in rows if not row["answerable"]) / 2
+    refused = sum(row["refused"] for row in rows[2:4]) / 2
     assert decisions["all"]["refused (recall)"][0] == refused
-    assert all(0 <= row["confidence"] <= 1 for row in rows) and sum(line["n"] for line in cells(found.tables[2]).values()) == 4
+    assert (free["all"]["answerable"], free["all"]["unanswerable"], free["all"]["answers given"]) == (1, 1, 2 - sum(row["refused"] for row in rows[4:]))
+    assert free["tr"]["answered from the right evidence"][0] == 1.0 and free["tr"]["from the right evidence"][0] == 1.0
+    assert all(0 <= row["confidence"] <= 1 for row in rows) and sum(line["n"] for line in cells(found.tables[3]).values()) == 4
 
 
 def test_latency_is_told_per_language_with_the_tokens_of_a_question(index, data, tmp_path):

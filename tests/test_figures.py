@@ -41,7 +41,10 @@ ROWS: dict[str, list[Row]] = {
         asked("bn", "romanised", **{"success@1": 0.0}),
     ],
     "answers": [asked("bn", right=1.0, **{"line pass": 1.0}), asked("bn", "temporal", right=0.0)],  # no line long enough to tell
-    "refusal": [{"lang": "bn", "answerable": yes, "refused": said} for yes, said in ((False, True), (False, False), (True, False))],
+    "refusal": [
+        {"set": name, "lang": "bn", "answerable": yes, "refused": said}
+        for name, yes, said in (("unanswerable", False, True), ("unanswerable", False, False), ("temporal", True, False), ("free", False, False))
+    ],
     "latency": [{"lang": "bn", "timings_ms": {"total": ms}} for ms in (10.0, 30.0, 500.0)],
 }
 

@@ -155,13 +155,13 @@ def test_k_is_the_most_that_is_returned(index):
 def test_the_marked_sentence_is_the_nearest_to_the_question(index, encoder):
     question = "Which animal swims between islands?"
     hit = next(hit for hit in index.search(question) if hit.entry.entry_id == "bangladesh.animal.en")
-    start, end = index.span(hit, encoder.encode([question], "query")[0])
+    start, end = index.span(hit, question, encoder.encode([question], "query")[0])
     assert hit.entry.text[start:end] == "The Bengal tiger lives there and swims between the islands."
 
 
 def test_a_text_of_one_sentence_is_marked_whole(index, encoder):
     hit = index.search("ghutra", langs=["en"])[0]
-    assert index.span(hit, encoder.encode(["ghutra"], "query")[0]) == (0, len(hit.entry.text))
+    assert index.span(hit, "ghutra", encoder.encode(["ghutra"], "query")[0]) == (0, len(hit.entry.text))
 
 
 def test_coverage_is_the_share_of_telling_words_that_an_entry_holds():

@@ -8,6 +8,7 @@ from index_builder.vocabulary import MajlisError
 
 SETS = ("cross_lingual", "paraphrase", "romanised", "temporal")
 UNANSWERABLE = "unanswerable"
+FREE = "free"  # asked without looking at the corpus; some of them it answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def read_questions(path: Path, split: str, known: frozenset[str] | None) -> list
 
     `known`: the ids that the index holds, None where qrels do not matter.
     Raises MajlisError with file and line for a bad row, an id used twice, a qrel that the index does not know, and a question
-    without a relevant entry (unless the file is that of the unanswerable).
+    without a relevant entry (unless the file is that of the unanswerable or of the freely asked).
     """
     if not path.is_file():
         raise MajlisError(f"{path} is not there. The evaluation files ship in assets/evaluation; give another folder with --data.")
@@ -55,7 +56,7 @@ def read_questions(path: Path, split: str, known: frozenset[str] | None) -> list
             raise MajlisError(
                 f"{where}: qrels name {min(unknown)!r}, which the index does not hold. Build the index from the corpus of these questions."
             )
-        if not one.relevant and path.stem != UNANSWERABLE:
+        if not one.relevant and path.stem not in (UNANSWERABLE, FREE):
             raise MajlisError(
                 f"{where}: question {one.query_id!r} has no relevant entry (no grade of 1 or more). Judge it, or leave it out."
             )

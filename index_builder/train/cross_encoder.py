@@ -1,12 +1,6 @@
 """Train the cross-encoder that says how far an entry answers a question (index_builder/cross_encoder.py), over the encoder's vectors, which stay fixed.
 
-Three kinds of pairs, half of each answered:
-
-* passages of published question sets: some sentences with the answer, or others of the same passage, which are about the same thing;
-* generated queries and native questions with their entry, or with a neighbour that a search brings up beside it;
-* judging questions (assets/judging): what an entry answers, and near misses.
-
-One entry in five takes no part (`held_out`): calibration learns from those how far the scores are to be trusted.
+What it sees is in cross_encoder_rows.py. One entry in five takes no part (`judging.held_out`), and one article in ten of the published passages.
 """
 
 import json
@@ -28,29 +22,25 @@ from index_builder.cross_encoder import (
     SIGNALS,
     SPREAD,
     TEXT,
-    TITLE,
-    Parts,
+    CrossEncoder,
     entry_ids,
-    parts_of,
+    log_odds,
     pieces,
     save_cross_encoder,
     signals,
 )  # fmt: skip
 from index_builder.encode import StaticEncoder
-from index_builder.evaluate.files import digests, json_lines
+from index_builder.evaluate.files import digests
+from index_builder.evaluate.statistics import area_under_curve
 from index_builder.judging import held_out, read_judging
-from index_builder.search import Index, Reader
-from index_builder.text import sentences
-from index_builder.train.data import is_held_out, present
+from index_builder.search import SENTENCE_WEIGHT, Index
+from index_builder.train.cross_encoder_rows import Material, Pair, Passage, find_judged, find_queries, read_passages
 from index_builder.train.settings import checked, read_toml
-from index_builder.vocabulary import MajlisError
+from index_builder.vocabulary import Entry, MajlisError
 
 _WARM = 100  # steps
 _SOFT = 0.05  # of each label, given to the other
-_NEIGHBOURS = 8  # hits among which neighbours of a query are looked for
-_TWIN = 0.8  # cosine; an entry with a question this near may answer it as well, and is no negative
-_WINDOW = 3  # sentences of a passage at most
-_HITS = 5
+_GROUPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,122 +73,6 @@ class Config:
                     f"{path}: passages and queries take {shares} of a batch. Give shares of 0 or more that add up to less than 1."
                 )
         return config
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    question: str
-    parts: Parts
-    answered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A question, and the sentences of the passage with its answer."""
-
-    question: str
-    title: str
-    sentences: tuple[str, ...]
-    answering: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A question that stands for an entry, and neighbours of that which do not answer it."""
-
-    text: str
-    own: Parts
-    neighbours: tuple[Parts, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Material:
-    passages: Sequence[Passage]
-    queries: Sequence[Query]
-    judged: Sequence[Pair]
-
-    def draw(self, count: int, shares: tuple[float, float], choice: random.Random) -> list[Pair]:
-        """`count` pairs, `shares` of them of passages and of queries."""
-        found: list[Pair] = []
-        if self.passages:
-            found += [_of_passage(choice.choice(self.passages), choice) for _ in range(round(count * shares[0]))]
-        if self.queries:
-            found += [_of_query(choice.choice(self.queries), choice) for _ in range(round(count * shares[1]))]
-        answered, unanswered = ([pair for pair in self.judged if pair.answered == kind] for kind in (True, False))
-        while len(found) < count:
-            found.append(choice.choice(answered if choice.random() < 0.5 else unanswered))
-        return found
-
-
-def _of_passage(passage: Passage, choice: random.Random) -> Pair:
-    most = choice.randint(1, _WINDOW)
-    others = [number for number in range(len(passage.sentences)) if number not in passage.answering]
-    answered = choice.random() < 0.5
-    if answered:
-        first = max(0, choice.choice(passage.answering) - choice.randrange(most))
-        shown = list(range(first, min(first + most, len(passage.sentences))))
-        answered = any(number in passage.answering for number in shown)
-    else:
-        first = choice.choice(others)
-        shown = [number for number in others if first <= number < first + most]
-    return Pair(passage.question, ((TITLE, passage.title), (TEXT, " ".join(passage.sentences[number] for number in shown))), answered)
-
-
-def _of_query(query: Query, choice: random.Random) -> Pair:
-    answered = choice.random() < 0.5 or not query.neighbours
-    return Pair(query.text, query.own if answered else choice.choice(query.neighbours), answered)
-
-
-def read_passages(data: Path) -> list[Passage]:
-    """Of `qa/qa.jsonl.xz`, without the tenth that is measured on; a question whose answer is in no sentence, or in all, is left out."""
-    found = []
-    for _, row in json_lines(present(data / "qa" / "qa.jsonl.xz")):
-        parts = tuple(sentences(row["passage"]))
-        answering = tuple(number for number, part in enumerate(parts) if row["answer"] in part)
-        if 0 < len(answering) < len(parts) and not is_held_out(row["title"]):
-            found.append(Passage(row["question"], row["title"], parts, answering))
-    return found
-
-
-def find_queries(index: Index, most: int, seed: int) -> list[Query]:
-    """At most `most` generated queries and native questions of the entries that are not held out. A native question's own entry is shown without it."""
-    entries = {entry.entry_id: entry for entry in index.entries() if not held_out(entry.entry_id)}
-    asked = [(entry, query.lang, query.text) for entry in entries.values() for query in entry.queries]
-    asked += [(entry, entry.lang, entry.question) for entry in entries.values() if entry.question]
-    random.Random(seed).shuffle(asked)
-    found = []
-    for entry, lang, text in asked[:most]:
-        vector = index.encoder.encode([text], "query")[0]
-        hits = index.search_vector(text, vector, _NEIGHBOURS, reader=Reader(lang))
-        others = [entries[hit.entry.entry_id] for hit in hits if hit.entry.entry_id in entries and hit.entry.entry_id != entry.entry_id]
-        neighbours = []
-        for other in others:
-            theirs = [one for one in (other.question, *(query.text for query in other.queries)) if one]
-            if not theirs or float((index.encoder.encode(theirs, "query") @ vector).max()) < _TWIN:
-                neighbours.append(parts_of(other))
-        own = tuple(part for part in parts_of(entry) if part[1] != text)
-        found.append(Query(text, own, tuple(neighbours)))
-    return found
-
-
-def find_judged(index: Index, folder: Path) -> list[Pair]:
-    """The judging questions with the entries that they were written for, and with the best other hit, which answers neither kind."""
-    entries = {entry.entry_id: entry for entry in index.entries() if not held_out(entry.entry_id)}
-    judged = list(read_judging(folder))
-    answering: dict[str, set[str]] = {}  # wholly or in part
-    for one in judged:
-        if one.answered is not False:
-            answering.setdefault(one.question, set()).add(one.entry_id)
-    found = []
-    for one in judged:
-        if one.entry_id not in entries or one.answered is None:
-            continue
-        found.append(Pair(one.question, parts_of(entries[one.entry_id]), one.answered))
-        hits = [hit.entry for hit in index.search(one.question, _HITS, reader=Reader(one.lang))]
-        others = [entry for entry in hits if entry.entry_id != one.entry_id and entry.entry_id not in answering.get(one.question, ())]
-        if others and others[0].entry_id in entries and (one.answered or others[0] == hits[0]):
-            found.append(Pair(one.question, parts_of(others[0]), False))
-    return found
 
 
 class Attention(torch.nn.Module):
@@ -307,6 +181,13 @@ class Batches:
         return self.known[text]
 
 
+def _of_a_length(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """`pairs` in _GROUPS groups of about one length: half of a batch would be padding otherwise."""
+    ordered = sorted(pairs, key=lambda pair: sum(len(text) for _, text in pair.parts))
+    size = -(-len(ordered) // _GROUPS)
+    return [ordered[first : first + size] for first in range(0, len(ordered), size)]
+
+
 def _padded(rows: Sequence[np.ndarray]) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True)
 
@@ -343,13 +224,18 @@ def train(config: Config, material: Material, encoder: StaticEncoder, work: Path
             group["lr"] = config.learning_rate * min(1.0, (step + 1) / _WARM) * (1 - step / config.steps) + 1e-6
         before = step < config.turn * config.steps
         shares = (config.passages_before, config.queries_before) if before else (config.passages, config.queries)
-        batch = batches.of(material.draw(config.batch, shares, choice), config.piece_dropout, choice)
-        loss = F.binary_cross_entropy_with_logits(network(batch), batch.answered * (1 - 2 * _SOFT) + _SOFT)
         optimiser.zero_grad()
-        loss.backward()
+        loss = 0.0
+        for pairs in _of_a_length(material.draw(config.batch, shares, choice)):
+            batch = batches.of(pairs, config.piece_dropout, choice)
+            part = (
+                F.binary_cross_entropy_with_logits(network(batch), batch.answered * (1 - 2 * _SOFT) + _SOFT, reduction="sum") / config.batch
+            )
+            part.backward()
+            loss += part.item()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        losses.append(loss.item())
+        losses.append(loss)
         done = step + 1
         if done % config.checkpoint_every == 0 or done == config.steps:
             left = (time.monotonic() - began) / (done - first) * (config.steps - done) / 60
@@ -367,16 +253,40 @@ def train_and_save(config: Config, index: Index, data: Path, judging: Path, work
         raise MajlisError(
             f"{encoder.name} is no static encoder: a cross-encoder is trained over vectors of pieces. Give one with --encoder."
         )
-    material = Material(read_passages(data), find_queries(index, config.most_queries, config.seed), find_judged(index, judging))
+    passages, measured = read_passages(data)
+    material = Material(passages, find_queries(index, config.most_queries, config.seed), find_judged(index, judging))
     say(f"{len(material.passages):,} passages, {len(material.queries):,} queries, {len(material.judged):,} judged pairs")
     network = train(config, material, encoder, work, say)
+    weights = {name: weight.numpy() for name, weight in network.state_dict().items()}
+    figures = figures_of(CrossEncoder(encoder, weights), index, measured, judging)
+    say(", ".join(f"{name} {value}" for name, value in figures.items()))
     about = {
         "encoder": encoder.fingerprint,
         "config": asdict(config),
         "rows": {"passages": len(material.passages), "queries": len(material.queries), "judged": len(material.judged)},
+        "figures": figures,
         "data": digests([data / "qa" / "qa.jsonl.xz", *sorted(judging.glob("*.jsonl.xz"))]),
     }
-    return save_cross_encoder({name: weight.numpy() for name, weight in network.state_dict().items()}, about, encoder.folder)
+    return save_cross_encoder(weights, about, encoder.folder)
+
+
+def figures_of(cross: CrossEncoder, index: Index, passages: Sequence[Passage], judging: Path) -> dict[str, float | None]:
+    """On what it has not seen: AUC of judging questions that an entry answers against near misses; share of passages whose best sentence answers,
+    by the encoder alone, by `cross` alone, and by both as a search weighs them."""
+    entries = {entry.entry_id: entry for entry in index.entries() if held_out(entry.entry_id)}
+    judged = [one for one in read_judging(judging) if one.entry_id in entries and one.answered is not None]
+    said = [(float(cross.probabilities(one.question, [entries[one.entry_id]])[0]), bool(one.answered)) for one in judged]
+    right = []
+    for passage in passages:
+        vectors = cross.encoder.encode([passage.question, *passage.sentences], "query")
+        near = vectors[1:] @ vectors[0]
+        odds = log_odds(
+            cross.probabilities(passage.question, [Entry("", "passage", "", text, title=passage.title) for text in passage.sentences])
+        )
+        right.append([int(np.argmax(scores)) in passage.answering for scores in (near, odds, near + SENTENCE_WEIGHT * odds)])
+    shares = np.mean(right, axis=0).round(3).tolist() if right else [None] * 3
+    names = ("sentence by the encoder", "sentence by the cross-encoder", "sentence by both")
+    return {"AUC, held-out entries": area_under_curve(said), **dict(zip(names, shares, strict=True))}
 
 
 def _digest(config: Config, encoder: StaticEncoder) -> str:

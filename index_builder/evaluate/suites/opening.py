@@ -95,7 +95,8 @@ def described_encoder(encoder: Encoder) -> dict[str, Any]:
 def described_index(index: Index) -> dict[str, Any]:
     """For a run's configuration: which entries, encoded how."""
     files = {name: file["sha256"][:16] for name, file in index.manifest["files"].items()}
-    return {"folder": portable(str(index.folder)), "entries": len(index), "files": files, "encoder": described_encoder(index.encoder)}
+    cross = {"cross_encoder": index.cross.digest} if index.cross else {}
+    return {"folder": portable(str(index.folder)), "entries": len(index), "files": files, "encoder": described_encoder(index.encoder)} | cross
 
 
 def described_engine(engine: "Engine") -> dict[str, Any]:

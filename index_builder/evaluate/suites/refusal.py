@@ -1,11 +1,11 @@
-"""Whether the app says "I do not know" when it should: questions that the corpus answers, and near misses that it does not."""
+"""Whether the app says "I do not know" when it should: questions that the corpus answers, near misses that it does not, and questions asked freely."""
 
 import argparse
 from collections.abc import Iterator, Sequence
 
 from index_builder.evaluate.files import digests
 from index_builder.evaluate.measure import Task, by_language
-from index_builder.evaluate.questions import UNANSWERABLE, Asked, read_questions
+from index_builder.evaluate.questions import FREE, UNANSWERABLE, Asked, read_questions
 from index_builder.evaluate.runs import Cell, Row, Table
 from index_builder.evaluate.statistics import (
     Detection,
@@ -38,12 +38,12 @@ def open_task(options: argparse.Namespace) -> Task:
     check_sample(options)
     engine = engine_of(options)
     known = frozenset(entry.entry_id for entry in engine.index.entries())
-    files = [options.data / f"{name}.jsonl" for name in (*ANSWERABLE, UNANSWERABLE)]
+    files = [options.data / f"{name}.jsonl" for name in (*ANSWERABLE, UNANSWERABLE, FREE)]
     asked = [
         one
         for path in files
         for one in read_questions(path, options.split, known)
-        if one.set == UNANSWERABLE or one.lang == one.evidence_lang
+        if one.set in (UNANSWERABLE, FREE) or one.lang == one.evidence_lang
     ]
     configuration = {"split": options.split, "sample": options.sample, "data": digests(files), "engine": described_engine(engine)}
     tuned = "The threshold was chosen on these questions. " if options.split == "dev" else ""
@@ -77,8 +77,9 @@ def _rows(engine, asked: Sequence[Asked], done: frozenset[str]) -> Iterator[Row]
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    groups = by_language(rows) | {"all": list(rows)}
-    return [_decisions(groups), _calibration(groups), _bins(rows)]
+    written, free = ([row for row in rows if (row["set"] == FREE) == of_free] for of_free in (False, True))
+    groups = by_language(written) | {"all": written}
+    return [_decisions(groups), _asked_freely(by_language(free) | {"all": free}), _calibration(groups), _bins(written)]
 
 
 def _decisions(groups: dict[str, list[Row]]) -> Table:
@@ -89,6 +90,30 @@ def _decisions(groups: dict[str, list[Row]]) -> Table:
         lines.append((lang, len(no), Share(sum(no), len(no)).cell(), len(yes), Share(sum(yes), len(yes)).cell(), found.precision))
     columns = ("language", "unanswerable", "refused (recall)", "answerable", "wrongly refused", "precision of refusals")
     return Table("refusals", columns, lines, "Refused: higher is better. Wrongly refused: lower is better. Intervals are Wilson's at 95 %.")
+
+
+def _asked_freely(groups: dict[str, list[Row]]) -> Table:
+    lines: list[tuple[Cell, ...]] = []
+    for lang, group in groups.items():
+        no, yes = [row for row in group if not row["answerable"]], [row for row in group if row["answerable"]]
+        answers = [row for row in group if not row["refused"]]
+        shares = (
+            Share(sum(row["right"] and not row["refused"] for row in yes), len(yes)),
+            Share(sum(row["refused"] for row in yes), len(yes)),
+            Share(sum(row["refused"] for row in no), len(no)),
+            Share(sum(row["right"] for row in answers), len(answers)),
+        )
+        auc = area_under_curve([(row["confidence"], row["answerable"]) for row in group])
+        lines.append((lang, len(yes), *(share.cell() for share in shares[:2]), len(no), shares[2].cell(), len(answers), shares[3].cell(), auc))
+    columns = (
+        "language", "answerable", "answered from the right evidence", "wrongly refused", "unanswerable", "refused", "answers given",
+        "from the right evidence", "AUC, answerable",
+    )  # fmt: skip
+    note = (
+        "Questions asked without looking at the corpus. What answers them was judged among the first three entries that a search without cross-encoder "
+        "found, so an answer from a fourth counts as wrong: lower bounds. Questions that are answered only in part are left out."
+    )
+    return Table("asked freely", columns, lines, note)
 
 
 def _calibration(groups: dict[str, list[Row]]) -> Table:

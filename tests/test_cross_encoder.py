@@ -120,6 +120,17 @@ def test_the_one_that_ships_belongs_to_the_encoder_that_ships_and_tells_an_answe
     assert answered > near
 
 
+def test_a_file_without_one_of_its_weights_is_named_when_it_is_opened(tmp_path):
+    copy = open_encoder(folder_of(tmp_path))
+    for weights in (
+        {name: weight for name, weight in arrays(network()).items() if name != "pool.weight"},
+        arrays(network()) | {"pool.weight": np.zeros((1, 3))},
+    ):
+        save_cross_encoder(weights, {"encoder": copy.fingerprint}, copy.folder)
+        with pytest.raises(MajlisError, match=f"{FILE} cannot be read"):
+            open_cross_encoder(copy)
+
+
 # Material
 
 

@@ -50,17 +50,20 @@ def test_the_first_table_says_per_language_what_a_user_wants_to_know():
         (a_run("retrieval", "Retrieval, test"), [own("bn", **{"success@1": 1.0}), other]),
         (a_run("retrieval", "Retrieval, dev", split="dev"), [own("bn", **{"success@1": 0.0})]),
         (a_run("answers", "Answers", engine={"generator": "none"}), [own("bn", right=1.0, **{"line pass": 0.5}), other]),
-        (a_run("refusal", "Refusal"), [{"id": "1", "lang": "bn", "answerable": False, "refused": True}, {"id": "2", "lang": "bn", "answerable": True, "refused": False}]),
+        (a_run("refusal", "Refusal"), [
+            {"id": "1", "set": "unanswerable", "lang": "bn", "answerable": False, "refused": True},
+            {"id": "2", "set": "temporal", "lang": "bn", "answerable": True, "refused": False},
+            {"id": "3", "set": "free", "lang": "bn", "answerable": False, "refused": False}]),
         (a_run("latency", "Latency"), [{"id": "1", "lang": "bn", "timings_ms": {"total": 1_500.0}}, {"id": "2", "lang": "tr", "timings_ms": {"total": 8.2}}]),
     ]  # fmt: skip
     lines = overview(runs)
     assert lines[0] == (
-        "| | right evidence first | answer right | answer in the language asked | refused what it cannot know | wrongly refused | median time to an answer |"
+        "| | right evidence first | answer right | answer in the language asked | refused what it nearly knows | refused what it cannot know, asked freely | wrongly refused | median time to an answer |"
     )
     bangla = next(line for line in lines if line.startswith("| বাংলা"))
     assert (
         bangla
-        == "| বাংলা | 1.000 (1.000 to 1.000) | 1.000 (1.000 to 1.000) | 0.500 | 1.000 (0.206 to 1.000) | 0.000 (0.000 to 0.793) | 1.5 s |"
+        == "| বাংলা | 1.000 (1.000 to 1.000) | 1.000 (1.000 to 1.000) | 0.500 | 1.000 (0.206 to 1.000) | 0.000 (0.000 to 0.793) | 0.000 (0.000 to 0.793) | 1.5 s |"
     )
     assert len(lines) == 2 + len(LANGUAGES) + 2 and "| 8 ms |" in next(line for line in lines if "Türkçe" in line)
     assert "quoted from the evidence" in lines[-1] and "Measured on a machine." in lines[-1]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from index_builder.evaluate.questions import FREE
 from index_builder.evaluate.runs import ROOT, Cell, Row, Run, find_runs, read_rows, read_run, shown
 from index_builder.evaluate.statistics import Share, mean_with_interval
 from index_builder.vocabulary import LANGUAGES, MajlisError
@@ -86,8 +87,10 @@ def overview(runs: Sequence[tuple[Run, Sequence[Row]]]) -> list[str]:
     own_answers = [row for row in answers[1] if row["set"] in _OWN_SETS and row["lang"] == row.get("evidence_lang")]
     columns["answer right"] = _intervals(own_answers, "right")
     columns["answer in the language asked"] = _means(own_answers, "line pass")
-    columns["refused what it cannot know"] = _shares([(row["lang"], row["refused"]) for row in refusal[1] if not row["answerable"]])
-    columns["wrongly refused"] = _shares([(row["lang"], row["refused"]) for row in refusal[1] if row["answerable"]])
+    cannot = [row for row in refusal[1] if not row["answerable"]]
+    columns["refused what it nearly knows"] = _shares([(row["lang"], row["refused"]) for row in cannot if row["set"] != FREE])
+    columns["refused what it cannot know, asked freely"] = _shares([(row["lang"], row["refused"]) for row in cannot if row["set"] == FREE])
+    columns["wrongly refused"] = _shares([(row["lang"], row["refused"]) for row in refusal[1] if row["answerable"] and row["set"] != FREE])
     columns["median time to an answer"] = {
         lang: _milliseconds([row["timings_ms"]["total"] for row in latency[1] if row["lang"] == lang]) for lang in LANGUAGES if latency[1]
     }

@@ -3,7 +3,6 @@
 What it sees is in cross_encoder_rows.py. One entry in five takes no part (`judging.held_out`), and one article in ten of the published passages.
 """
 
-import json
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -197,7 +196,7 @@ def _there(rows: Sequence[np.ndarray]) -> torch.Tensor:
 
 
 def train(config: Config, material: Material, encoder: StaticEncoder, work: Path, say: Callable[[str], None] = print) -> Network:
-    """Train, or go on from the checkpoint in `work`. Raises MajlisError where one kind of judging question is missing."""
+    """Train, or go on from the checkpoint in `work` of the same settings, vectors and material. Raises MajlisError where one kind of judging question is missing."""
     if len({pair.answered for pair in material.judged}) < 2:
         raise MajlisError(
             "No judging questions of both kinds for the entries of this index. Give their folder with --judging and an index of their corpus with --index."
@@ -206,7 +205,7 @@ def train(config: Config, material: Material, encoder: StaticEncoder, work: Path
     network = Network(encoder.dimension, config.width, config.layers, config.dropout)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=0.02)
     work.mkdir(parents=True, exist_ok=True)
-    checkpoint = work / f"cross-encoder-{_digest(config, encoder)}.pt"
+    checkpoint = work / f"cross-encoder-{_digest(config, encoder, material)}.pt"
     first = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -289,5 +288,5 @@ def figures_of(cross: CrossEncoder, index: Index, passages: Sequence[Passage], j
     return {"AUC, held-out entries": area_under_curve(said), **dict(zip(names, shares, strict=True))}
 
 
-def _digest(config: Config, encoder: StaticEncoder) -> str:
-    return sha256(json.dumps([asdict(config), encoder.fingerprint], sort_keys=True).encode()).hexdigest()[:8]
+def _digest(config: Config, encoder: StaticEncoder, material: Material) -> str:
+    return sha256(repr((config, encoder.fingerprint, material)).encode()).hexdigest()[:8]

@@ -85,11 +85,18 @@ def tables(rows: Sequence[Row]) -> list[Table]:
 def _decisions(groups: dict[str, list[Row]]) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for lang, group in groups.items():
-        no, yes = [row["refused"] for row in group if not row["answerable"]], [row["refused"] for row in group if row["answerable"]]
+        no, yes = [row["refused"] for row in group if not row["answerable"]], [row for row in group if row["answerable"]]
+        wrongly = [Share(sum(row["refused"] and (row["right"] or not first) for row in yes), len(yes)).cell() for first in (False, True)]
         found = Detection.of([(row["refused"], not row["answerable"]) for row in group])
-        lines.append((lang, len(no), Share(sum(no), len(no)).cell(), len(yes), Share(sum(yes), len(yes)).cell(), found.precision))
-    columns = ("language", "unanswerable", "refused (recall)", "answerable", "wrongly refused", "precision of refusals")
-    return Table("refusals", columns, lines, "Refused: higher is better. Wrongly refused: lower is better. Intervals are Wilson's at 95 %.")
+        lines.append((lang, len(no), Share(sum(no), len(no)).cell(), len(yes), *wrongly, found.precision))
+    columns = (
+        "language", "unanswerable", "refused (recall)", "answerable", "wrongly refused", "though the right evidence was first", "precision of refusals",
+    )  # fmt: skip
+    note = (
+        "Refused: higher is better. Wrongly refused: lower is better; most of these had other evidence first, so that the answer would have been wrong. "
+        "Intervals are Wilson's at 95 %."
+    )
+    return Table("refusals", columns, lines, note)
 
 
 def _asked_freely(groups: dict[str, list[Row]]) -> Table:

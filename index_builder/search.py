@@ -41,6 +41,7 @@ _TELLING_SOUND_IDF = 3.0
 _COVERED_WEIGHT = 0.4  # of an entry that itself, without generated queries, holds all that the question asks for
 _COVERED_DEPTH = 10  # how many entries are looked at for it; more changes nothing
 _ANSWERS_WEIGHT = 0.25  # of an entry that surely answers
+_ANSWERS_WEIGHT_ELSEWHERE = 0.15  # of one in another language than the reader's, which overtakes the reader's own only by a clear lead
 SENTENCE_WEIGHT = 0.1  # of the log-odds that a sentence answers, beside its cosine
 _READ = 5  # how many entries the cross-encoder reads; ten gain no more
 _ASKED_WEIGHT = 1.0  # of a word in a generated query, beside 1 in a text and 2 in a native question
@@ -186,7 +187,8 @@ class Index:
             read = best[:_READ]
             answers = dict(zip(read, self.cross.probabilities(question, [found[row] for row in read]).tolist(), strict=True))
             for row, probability in answers.items():  # never less than before: those that are read stay ahead of the rest
-                fused[row] += _ANSWERS_WEIGHT * probability
+                own_or_any = reader.lang in ("", self._lang_of_row[row])
+                fused[row] += (_ANSWERS_WEIGHT if own_or_any else _ANSWERS_WEIGHT_ELSEWHERE) * probability
             best = sorted(best, key=lambda row: (-fused[row], row))
         return [
             self._hit(rank, found[row], fused[row], dense[row], lexical.get(row, 0.0), covered[row], answers.get(row))

@@ -15,7 +15,7 @@ from index_builder.__main__ import main
 from index_builder.cross_encoder import ENTRY, FILE, QUESTION, TEXT, CrossEncoder, open_cross_encoder, parts_of, save_cross_encoder
 from index_builder.encode import BUNDLED, open_encoder
 from index_builder.judging import Judging, held_out, read_judging
-from index_builder.search import Index
+from index_builder.search import Index, Reader
 from index_builder.train.cross_encoder import Batches, Config, Network, train
 from index_builder.train.cross_encoder_rows import Material, Pair, Passage, Query, find_judged, find_queries, read_passages
 from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
@@ -334,3 +334,12 @@ def test_a_passage_that_came_first_is_quoted_from_the_sentence_that_answers(inde
     start, end = reading.span(first, question, vector)
     assert first.entry.text[start:end] == "Honey gatherers enter in spring."
     assert reading.span(replace(first, rank=2), question, vector) == index.span(first, question, vector)
+
+
+@pytest.mark.parametrize("lang", ["", "en", "tr"])
+def test_in_another_language_than_the_readers_a_sure_answer_counts_less(index, encoder, lang):
+    question, reader = "What do people eat and drink?", Reader(lang)
+    before = {hit.entry.entry_id: hit.fused for hit in index.search(question, 9, reader=reader)}
+    for hit in Index(index.folder, encoder, Prefers("")).search(question, 5, reader=reader):
+        gained = 0.25 if lang in ("", hit.entry.lang) else 0.15
+        assert hit.fused - before[hit.entry.entry_id] == pytest.approx(gained)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from index_builder.cross_encoder import open_cross_encoder
 from index_builder.encode import BUNDLED, open_encoder
 from index_builder.evaluate.questions import SETS, read_questions
 from index_builder.evaluate.runs import ROOT, Cell
-from index_builder.search import Index
+from index_builder.search import Index, open_index
 
 COLUMNS = ("measured", "unit", "median", "lowest", "highest", "runs")
 _WARM_UP = 20  # calls that are not timed
@@ -53,8 +52,7 @@ def quantile_lines(name: str, passes: Iterable[Sequence[float]]) -> list[tuple[C
 
 
 def bundled_index() -> Index:
-    encoder = open_encoder(BUNDLED)
-    return Index(ROOT / "assets/index", encoder, open_cross_encoder(encoder))
+    return open_index(ROOT / "assets/index", open_encoder(BUNDLED))
 
 
 def dev_questions() -> list[str]:

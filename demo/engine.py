@@ -18,10 +18,9 @@ from demo.languages import LANGUAGE, all_endonyms, region_of, strings
 from demo.retrieve import Detects, Retrieval, native_script, retrieve
 from demo.settings import Settings
 from demo.verify import citations_of, unsupported
-from index_builder.cross_encoder import open_cross_encoder
 from index_builder.encode import open_encoder
 from index_builder.relevance import Relevance, load_relevance
-from index_builder.search import Index
+from index_builder.search import Index, open_index
 from index_builder.support import UNFITTED, Support, load_support
 from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 
@@ -32,7 +31,7 @@ _INVISIBLE = regex.compile(
     r"[\p{Cc}\p{Cf}\p{Co}\p{Cs}--[\n\t\u200c\u200d]]", regex.V1
 )  # controls and bidi overrides; joiners are part of Indic words
 MOST_HISTORY = 6  # questions of a conversation that a follow-up can go back through
-UNSURE_BELOW = 0.7  # of freely asked dev questions the first evidence was right for .27 between .5 and .7, and for .80 from there on
+UNSURE_BELOW = 0.7  # chosen on freely asked dev questions; how often answers above it are right: docs/results.md, "asked freely"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +240,7 @@ def open_engine(settings: Settings, gpu: str = "auto") -> Engine:
     model = settings.model(settings.encoder, "encoder")
     folder = hub.require(model, settings)
     encoder = open_encoder(folder, model.name, model.query_prefix, model.passage_prefix)
-    index = Index(settings.index, encoder, open_cross_encoder(encoder))
+    index = open_index(settings.index, encoder)
     return Engine(
         Detector.open(settings), index, load_relevance(folder), open_generator(settings, gpu), load_support(folder), open_expander(settings)
     )

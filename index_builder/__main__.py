@@ -162,15 +162,6 @@ def _open(options: argparse.Namespace) -> Encoder:
     return open_encoder(options.encoder, query_prefix=options.query_prefix, passage_prefix=options.passage_prefix)
 
 
-def _open_index(options: argparse.Namespace):
-    """The index with what reads its first hits again, as the app has it."""
-    from index_builder.cross_encoder import open_cross_encoder
-    from index_builder.search import Index
-
-    encoder = _open(options)
-    return Index(options.index, encoder, open_cross_encoder(encoder))
-
-
 def _build(options: argparse.Namespace) -> int:
     from index_builder.augment import Augmentation
     from index_builder.filter_queries import QueryFilter, filtered
@@ -227,6 +218,8 @@ def hit_as_json(hit: Hit) -> dict:
 
 
 def _search(options: argparse.Namespace) -> int:
+    from index_builder.search import open_index
+
     if options.k < 1:
         raise MajlisError(f"--k is {options.k}, expected 1 or more.")
     if not options.question.strip():
@@ -235,7 +228,7 @@ def _search(options: argparse.Namespace) -> int:
         options.question.encode()
     except UnicodeEncodeError as error:  # Python's way of keeping foreign bytes of a command line
         raise MajlisError("The question is not UTF-8. Set the terminal to UTF-8 and type it again.") from error
-    index = _open_index(options)
+    index = open_index(options.index, _open(options))
     for hit in index.search(options.question, options.k, options.lang, options.locale):
         if options.json:
             print(json.dumps(hit_as_json(hit), ensure_ascii=False))
@@ -310,9 +303,10 @@ def _evaluate(arguments: Sequence[str]) -> int:
 def _calibrate(options: argparse.Namespace) -> int:
     from index_builder.calibrate import calibrate, calibrate_support
     from index_builder.relevance import save_relevance
+    from index_builder.search import open_index
     from index_builder.support import save_support
 
-    index = _open_index(options)
+    index = open_index(options.index, _open(options))
     how = "python -m index_builder calibrate, on the dev half of assets/evaluation and on assets/judging"
     relevance, support = calibrate(index, options.data, options.judging), calibrate_support(index, options.data)
     save_relevance(relevance, options.encoder, how)

@@ -51,14 +51,14 @@ class CrossEncoder:
 
     def probabilities(self, question: str, entries: Sequence[Entry]) -> np.ndarray:
         """(len(entries),) float32: how probably each answers; 1/2 for a question without a single known piece."""
-        asked = pieces(self.encoder, [self.encoder.piece_ids(question)[:QUESTION]])[0]
+        asked = pieces(self.encoder, self.encoder.piece_ids(question)[:QUESTION])
         return 1 / (1 + np.exp(-np.array([self._log_odds(asked, entry) for entry in entries], dtype=np.float32)))
 
     def _log_odds(self, asked: Pieces, entry: Entry) -> float:
         ids, parts = entry_ids(self.encoder.piece_ids, parts_of(entry))
         if not len(asked.norms) or not ids:
             return 0.0
-        read = pieces(self.encoder, [ids])[0]
+        read = pieces(self.encoder, ids)
         of_question, of_entry = signals(asked, read)
         w = self.weights
         q = self._linear("project", asked.vectors * SPREAD) + w["part.weight"][OF_QUESTION] + of_question @ w["signals.weight"].T
@@ -113,10 +113,10 @@ def entry_ids(piece_ids: Callable[[str], Sequence[int]], parts: Parts) -> tuple[
     return ids[:ENTRY], of_part[:ENTRY]
 
 
-def pieces(encoder: StaticEncoder, rows: Sequence[Sequence[int]]) -> list[Pieces]:
-    """The pieces of each row of piece numbers."""
-    vectors = [encoder.table[list(row)].astype(np.float32).reshape(len(row), encoder.dimension) for row in rows]
-    return [Pieces(normalised(some), np.linalg.norm(some, axis=1) / encoder.mean_norm) for some in vectors]
+def pieces(encoder: StaticEncoder, ids: Sequence[int]) -> Pieces:
+    """`ids`: rows of the encoder's table."""
+    vectors = encoder.table[np.asarray(ids, dtype=np.intp)].astype(np.float32)
+    return Pieces(normalised(vectors), np.linalg.norm(vectors, axis=1) / encoder.mean_norm)
 
 
 def signals(asked: Pieces, read: Pieces) -> tuple[np.ndarray, np.ndarray]:

@@ -76,12 +76,12 @@ class StaticEncoder:
                 f"The encoder in {folder} cannot be read ({error}). Restore its files from the repository or fetch it again."
             ) from error
         try:
-            self.tokenizer = Tokenizer.from_file(str(folder / inside / "tokenizer.json"))
+            self._tokenizer = Tokenizer.from_file(str(folder / inside / "tokenizer.json"))
         except Exception as error:  # tokenizers raises a bare Exception for a broken or missing file
             raise EncoderError(f"{folder / inside / 'tokenizer.json'} cannot be read ({error}). Restore it from the repository.") from error
-        if len(self.table) < self.tokenizer.get_vocab_size():
+        if len(self.table) < self._tokenizer.get_vocab_size():
             raise EncoderError(
-                f"The encoder in {folder} has {len(self.table)} token vectors for a vocabulary of {self.tokenizer.get_vocab_size()}: "
+                f"The encoder in {folder} has {len(self.table)} token vectors for a vocabulary of {self._tokenizer.get_vocab_size()}: "
                 "its files belong to different models. Restore the folder as a whole."
             )
         self.dimension = self.table.shape[1]
@@ -94,11 +94,11 @@ class StaticEncoder:
 
     def piece_ids(self, text: str) -> list[int]:
         """The rows of `table` that `text` is made of, in order."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode(self, texts: Sequence[str], kind: TextKind) -> np.ndarray:
         prefix = self.query_prefix if kind == "query" else self.passage_prefix
-        encodings = self.tokenizer.encode_batch_fast([prefix + text for text in texts], add_special_tokens=False)
+        encodings = self._tokenizer.encode_batch_fast([prefix + text for text in texts], add_special_tokens=False)
         vectors = np.zeros((len(encodings), self.dimension), dtype=np.float32)
         filled = [row for row, encoding in enumerate(encodings) if encoding.ids]
         if not filled:

@@ -20,7 +20,7 @@ import hnswlib
 import numpy as np
 
 from index_builder.augment import Augmentation
-from index_builder.cross_encoder import CrossEncoder, log_odds
+from index_builder.cross_encoder import CrossEncoder, log_odds, open_cross_encoder
 from index_builder.encode import BUNDLED, Encoder
 from index_builder.sound import skeletons
 from index_builder.store import VIEW_KINDS, IndexFolderError, load_entry, read_manifest, verify
@@ -346,6 +346,11 @@ def coverage(asked: list[str], idf: dict[str, float], entry: Entry) -> float:
     mass = sum(idf[word] for word in asked)
     found = sum(idf[word] for word in asked if word in held or any(same_word(word, other) for other in by_stem.get(stem(word), ())))
     return found / mass if mass else 0.0
+
+
+def open_index(folder: Path, encoder: Encoder) -> Index:
+    """The index with what reads its first hits again, where that was trained for `encoder`: as the app searches."""
+    return Index(folder, encoder, open_cross_encoder(encoder))
 
 
 def build_command(folder: Path, encoder: Encoder) -> str:

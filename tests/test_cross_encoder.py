@@ -142,6 +142,17 @@ def written(folder, lines):
     return folder
 
 
+SALT = {
+    "lang": "en", "title": "Market", "question": "Who sells salt?", "answer": "Rahim", "passage": "It is hot. Rahim sells salt. He is old.",
+}  # fmt: skip
+
+
+def published(folder, *rows):
+    """Published question sets, as training takes them."""
+    (folder / "qa").mkdir(parents=True)
+    (folder / "qa/qa.jsonl.xz").write_bytes(lzma.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+
+
 def test_judging_questions_are_read_with_what_answers_them_in_part(tmp_path):
     line = {"entry": "e", "answered": ["a?"], "unanswered": ["b?"], "partly": ["c?"]}
     found = list(read_judging(written(tmp_path, {"tr": [line]})))
@@ -172,16 +183,7 @@ def test_nothing_is_learned_of_an_entry_that_is_held_out_or_that_answers_in_part
 
 
 def test_passages_are_those_that_hold_the_answer_in_some_sentence_and_not_in_all(tmp_path):
-    row = {
-        "lang": "en",
-        "title": "Market",
-        "question": "Who sells salt?",
-        "answer": "Rahim",
-        "passage": "It is hot. Rahim sells salt. He is old.",
-    }
-    rows = [row, row | {"answer": "Karim"}, row | {"passage": "Rahim sells salt."}]
-    (tmp_path / "qa").mkdir()
-    (tmp_path / "qa/qa.jsonl.xz").write_bytes(lzma.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    published(tmp_path, SALT, SALT | {"answer": "Karim"}, SALT | {"passage": "Rahim sells salt."})
     train, measured = read_passages(tmp_path)
     assert train + measured == [Passage("Who sells salt?", "Market", ("It is hot.", "Rahim sells salt.", "He is old."), (1,))]
     with pytest.raises(MajlisError, match=r"qa\.jsonl\.xz is not there"):
@@ -274,22 +276,14 @@ def test_settings_that_make_no_sense_are_named(tmp_path, text, complaint):
         Config.read(path)
 
 
-def test_the_command_trains_beside_the_encoder_and_calibrate_takes_it_up(index, tmp_path, capsys):
+def test_the_command_trains_beside_the_encoder(index, tmp_path, capsys):
     folder = folder_of(tmp_path)
     seen = [entry for entry in index.entries() if not held_out(entry.entry_id)]
     lines = [
         {"entry": entry.entry_id, "answered": [entry.question or entry.title], "unanswered": ["How much does it cost?"]} for entry in seen
     ]
     judging = written(tmp_path / "judging", {"en": lines})
-    row = {
-        "lang": "en",
-        "title": "Market",
-        "question": "Who sells salt?",
-        "answer": "Rahim",
-        "passage": "It is hot. Rahim sells salt. He is old.",
-    }
-    (tmp_path / "data/qa").mkdir(parents=True)
-    (tmp_path / "data/qa/qa.jsonl.xz").write_bytes(lzma.compress((json.dumps(row) + "\n").encode()))
+    published(tmp_path / "data", SALT)
     (tmp_path / "c.toml").write_text("steps = 4\nwidth = 16\nbatch = 8\n")
     command = ["train-cross-encoder", "--config", f"{tmp_path / 'c.toml'}", "--data", f"{tmp_path / 'data'}", "--index", f"{index.folder}"]
     assert main([*command, "--judging", f"{judging}", "--encoder", f"{folder}", "--work", f"{tmp_path / 'work'}"]) == 0

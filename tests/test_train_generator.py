@@ -16,13 +16,14 @@ from demo.prompt import build_messages
 from demo.quote import candidates
 from index_builder.text import sentences
 from index_builder.train import generator, generator_fit
-from index_builder.train.generator import Config, Nano, read_settings, save, train
+from index_builder.train.generator import Config, Nano, save, train
 from index_builder.train.generator_circuit import build_model, nano_config
 from index_builder.train.generator_lora import Config as LoraConfig
 from index_builder.train.generator_lora import train_and_save_lora
 from index_builder.train.generator_match import Matcher, fit_matcher, share_right
 from index_builder.train.generator_rows import RowMaker, asks_of_corpus, asks_of_qa, asks_of_sentences, is_held_out, retrieved
 from index_builder.train.generator_vocabulary import load_vocabulary, piece_meanings, special_tokens, train_vocabulary
+from index_builder.train.settings import read_toml
 from index_builder.vocabulary import LANGUAGES, Entry, Evidence, GeneratedQuery, Hit, MajlisError
 from tests.conftest import ROOT, small_corpus
 from tests.tiny_gguf import SENTENCES
@@ -371,7 +372,7 @@ def test_a_configuration_with_a_mistake_is_refused_before_any_work(tmp_path, dat
 def test_the_configurations_that_ship_can_be_read():
     for path in sorted((ROOT / "index_builder/train").glob("generator.*.toml")):
         (LoraConfig if generator.is_lora(path) else Config).read(path)
-    assert "base" in read_settings(ROOT / "index_builder/train/generator.llama-3.2-1b.toml", None)
+    assert "base" in read_toml(ROOT / "index_builder/train/generator.llama-3.2-1b.toml")
 
 
 # a LoRA

@@ -163,7 +163,7 @@ class Batches:
             if choice:
                 asked = [piece for piece in asked if choice.random() >= dropped] or asked
             read, parts = entry_ids(self._ids, pair.parts)
-            one, other = pieces(self.encoder, [asked or [0], read or [0]])
+            one, other = pieces(self.encoder, asked or [0]), pieces(self.encoder, read or [0])
             rows.append((one.vectors, other.vectors, *signals(one, other), np.array(parts or [TEXT])))
         questions, entries, of_question, of_entry, parts = zip(*rows, strict=True)
         asked, read = _there(questions), _there(entries)

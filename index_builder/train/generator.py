@@ -3,7 +3,6 @@ GGUF (gguf_export)."""
 
 import json
 import random
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -41,6 +40,7 @@ from index_builder.train.generator_vocabulary import (
     train_vocabulary,
 )
 from index_builder.train.gguf_export import QUANTISATIONS, export_llama, quantise
+from index_builder.train.settings import checked, read_toml
 from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 
 
@@ -72,22 +72,10 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> "Config":
-        return cls(**read_settings(path, {known.name for known in fields(cls)}))
+        return cls(**checked(cls, read_toml(path), str(path)))
 
     def schedule(self) -> Schedule:
         return Schedule(**{known.name: getattr(self, known.name) for known in fields(Schedule)})
-
-
-def read_settings(path: Path, known: set[str] | None) -> dict:
-    """The settings of a configuration file; MajlisError for one that is not `known` (None: any will do)."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MajlisError(f"{path} cannot be read ({error}). Give one of index_builder/train/generator.*.toml with --config.") from error
-    unknown = sorted(values.keys() - known) if known is not None else []
-    if unknown:
-        raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(sorted(known))}.")
-    return values
 
 
 # Settings that neither the vocabulary nor the meanings depend on.
@@ -274,7 +262,7 @@ def save(model: LlamaForCausalLM, words: sentencepiece.SentencePieceProcessor, r
 
 def is_lora(config: Path) -> bool:
     """Whether a configuration names a model to begin from, instead of describing one to train from nothing."""
-    return "base" in read_settings(config, None)
+    return "base" in read_toml(config)
 
 
 def train_and_save(

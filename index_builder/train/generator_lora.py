@@ -12,10 +12,11 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from index_builder.encode import open_encoder
-from index_builder.train.generator import drawn, gather, held_out_numbers, own_retrieval, read_settings, record_of
+from index_builder.train.generator import drawn, gather, held_out_numbers, own_retrieval, record_of
 from index_builder.train.generator_fit import Schedule, Speaker, fit
 from index_builder.train.generator_rows import MOST_EVIDENCE, RowMaker
 from index_builder.train.gguf_export import QUANTISATIONS, convert, export_lora, quantise
+from index_builder.train.settings import checked, read_toml
 from index_builder.vocabulary import Entry, MajlisError
 
 
@@ -46,8 +47,7 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> "Config":
-        values = read_settings(path, {known.name for known in fields(cls)})
-        config = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        config = cls(**checked(cls, read_toml(path), str(path)))
         if not hasattr(torch, config.dtype):
             raise MajlisError(f"{path}: dtype is {config.dtype!r}, expected float32, float16 or bfloat16.")
         strange = sorted(set(config.quantisations) - set(QUANTISATIONS))

@@ -8,7 +8,6 @@ weighs the features that differ and not all that are frequent. Features of a scr
 import json
 import random
 import time
-import tomllib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 from index_builder.language import ROMAN, SCRIPTS, Block, LanguageModel, as_bytes, as_features, build_trie, save_model, words_by_script
 from index_builder.train.language_data import NEIGHBOURS, SEEDS, Row, classes_of, read_training, snippets
+from index_builder.train.settings import checked, read_toml
 from index_builder.train.transliteration import train_transliteration
 from index_builder.vocabulary import MajlisError
 
@@ -46,11 +46,7 @@ class Config:
 
     @classmethod
     def read(cls, path: Path = SEEDS) -> "Config":
-        values = tomllib.loads(path.read_text(encoding="utf-8")).get("config", {})
-        unknown = sorted(values.keys() - cls.__dataclass_fields__.keys())
-        if unknown:
-            raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(cls.__dataclass_fields__)}.")
-        return cls(**values)
+        return cls(**checked(cls, read_toml(path).get("config", {}), str(path)))
 
 
 @dataclass(frozen=True, slots=True)

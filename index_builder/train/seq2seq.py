@@ -12,7 +12,6 @@ import math
 import shutil
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -48,6 +47,7 @@ from index_builder.train.seq2seq_data import (
     sources_of,
     train_vocabulary,
 )
+from index_builder.train.settings import checked, read_toml
 from index_builder.vocabulary import LANGUAGES, Entry, MajlisError
 
 _LANGUAGE_STRENGTH = 0.5  # of a language's own direction in a piece's first vector, beside its meaning of length 1
@@ -86,11 +86,7 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> "Config":
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        unknown = sorted(values.keys() - cls.__dataclass_fields__.keys())
-        if unknown:
-            raise MajlisError(f"{path}: unknown setting {unknown[0]!r}; known are {', '.join(cls.__dataclass_fields__)}.")
-        return cls(**values)
+        return cls(**checked(cls, read_toml(path), str(path)))
 
 
 def new_model(config: Config, vectors: np.ndarray) -> M2M100ForConditionalGeneration:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def checked(kind: type, values: Mapping[str, object], where: str) -> dict[str, Any]:
     """`values` as settings of the dataclass `kind`, lists as tuples. Raises MajlisError for one that is unknown or of another type than its default."""
-    defaults = {field.name: field.default for field in fields(kind)}
+    defaults = {field.name: field.default if field.default_factory is MISSING else field.default_factory() for field in fields(kind)}
     found = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     for name, value in found.items():
         if name not in defaults:
             raise MajlisError(f"{where}: unknown setting {name!r}; known are {', '.join(defaults)}.")
-        if type(value) is not type(defaults[name]) and not (type(value) is int and type(defaults[name]) is float):
-            raise MajlisError(f"{where}: {name} is {value!r}, expected something like {defaults[name]!r}.")
+        default = defaults[name]
+        if default is not MISSING and type(value) is not type(default) and not (type(value) is int and type(default) is float):
+            raise MajlisError(f"{where}: {name} is {value!r}, expected something like {default!r}.")
     return found

@@ -8,10 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from index_builder.cross_encoder import open_cross_encoder
 from index_builder.encode import BUNDLED, Encoder, open_encoder
 from index_builder.evaluate.runs import ROOT, portable
-from index_builder.search import Index
+from index_builder.search import Index, open_index
 from index_builder.vocabulary import LANGUAGES, MajlisError
 
 if TYPE_CHECKING:
@@ -66,8 +65,7 @@ def encoder_of(options: argparse.Namespace) -> Encoder:
 
 
 def index_of(options: argparse.Namespace) -> Index:
-    encoder = encoder_of(options)
-    return Index(options.index, encoder, open_cross_encoder(encoder))
+    return open_index(options.index, encoder_of(options))
 
 
 def engine_of(options: argparse.Namespace) -> "Engine":

@@ -68,7 +68,7 @@ def _rows(engine, asked: Sequence[Asked], done: frozenset[str]) -> Iterator[Row]
         row: Row = {
             "id": f"{one.set}/{one.query_id}", "set": one.set, "lang": one.lang, "question": one.text, "answerable": bool(one.relevant),
             "refused": Failed in seen or bool(finished and finished.abstained), "confidence": round(retrieved.relevance, 4) if retrieved else 0.0,
-            "right": bool(first and first.entry_id in one.relevant),
+            "right": bool(first and first.entry_id in one.relevant), "sure": bool(finished) and ("unsure", "") not in finished.notices,
         }  # fmt: skip
         row["scores"] = {"decided right": float(row["refused"] != row["answerable"])}
         if first and not row["scores"]["decided right"]:
@@ -104,17 +104,19 @@ def _asked_freely(groups: dict[str, list[Row]]) -> Table:
     for lang, group in groups.items():
         no, yes = [row for row in group if not row["answerable"]], [row for row in group if row["answerable"]]
         answers = [row for row in group if not row["refused"]]
+        sure = [row for row in answers if row["sure"]]
         shares = (
             Share(sum(row["right"] and not row["refused"] for row in yes), len(yes)),
             Share(sum(row["refused"] for row in yes), len(yes)),
             Share(sum(row["refused"] for row in no), len(no)),
             Share(sum(row["right"] for row in answers), len(answers)),
+            Share(sum(row["right"] for row in sure), len(sure)),
         )
         auc = area_under_curve([(row["confidence"], row["answerable"]) for row in group])
-        lines.append((lang, len(yes), *(share.cell() for share in shares[:2]), len(no), shares[2].cell(), len(answers), shares[3].cell(), auc))
+        lines.append((lang, len(yes), *(share.cell() for share in shares[:2]), len(no), shares[2].cell(), len(answers), shares[3].cell(), len(sure), shares[4].cell(), auc))
     columns = (
         "language", "answerable", "answered from the right evidence", "wrongly refused", "unanswerable", "refused", "answers given",
-        "from the right evidence", "AUC, answerable",
+        "from the right evidence", "without the remark that it is unsure", "of these from the right evidence", "AUC, answerable",
     )  # fmt: skip
     note = (
         "Questions asked without looking at the corpus. What answers them was judged among the first three entries that a search without cross-encoder "

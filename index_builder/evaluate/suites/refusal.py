@@ -93,7 +93,7 @@ def _decisions(groups: dict[str, list[Row]]) -> Table:
         "language", "unanswerable", "refused (recall)", "answerable", "wrongly refused", "though the right evidence was first", "precision of refusals",
     )  # fmt: skip
     note = (
-        "Refused: higher is better. Wrongly refused: lower is better; most of these had other evidence first, so that the answer would have been wrong. "
+        "Refused: higher is better. Wrongly refused: lower is better; where other evidence was first, the answer would have been wrong. "
         "Intervals are Wilson's at 95 %."
     )
     return Table("refusals", columns, lines, note)
